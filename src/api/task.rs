@@ -3,6 +3,8 @@
 //! A lease is (task, attempt, fence). Every call about a task carries the fence; once the task was handed
 //! to somebody else the fence is stale, the call is refused with 409 and the runner kills its child.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -77,7 +79,8 @@ pub struct AssignedTask {
     pub alias: Alias,
     /// 1 to the group's count, within the alias.
     pub number: u32,
-    pub workload: Workload,
+    /// Shared: one run's workload is the same for all its tasks.
+    pub workload: Arc<Workload>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
