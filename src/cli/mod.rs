@@ -1,1 +1,13 @@
-//! (filled by its slice)
+//! The command line: parses, calls a command, prints what it says. The only code that prints.
+
+mod arguments;
+mod completions;
+mod context;
+mod entry;
+mod exit;
+mod output;
+
+pub use context::Context;
+pub use entry::main;
+pub use exit::{Exit, Failure};
+pub use output::{Format, Output, View};

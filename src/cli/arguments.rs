@@ -1,0 +1,47 @@
+//! What can be typed: the commands and the options that all of them take.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::Format;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a task failed or the run was stopped
+  2    bad usage or config
+  3    infrastructure or orchestrator failed
+  4    resources left behind
+  70   a bug in bench
+  130  interrupted
+  Where several apply: 4, then 130, 3, 1, 0.";
+
+/// Runs any benchmark on any cloud's instance types from one JSON file, and leaves nothing running.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// What stdout holds: text for people, or exactly one JSON value (errors too)
+    #[arg(long, value_enum, default_value_t = Format::Human, global = true)]
+    pub output: Format,
+    /// Folder for runs, state and keys; results stand beside it
+    #[arg(long, env = "BENCH_HOME", default_value = ".bench", global = true)]
+    pub home: PathBuf,
+    /// More log lines on stderr: -v info, -vv debug, -vvv trace (BENCH_LOG takes tracing filters)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a completion script for a shell
+    Completions(super::completions::Args),
+}

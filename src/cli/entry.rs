@@ -1,0 +1,102 @@
+//! From the process's arguments to its exit code.
+
+use std::panic;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use super::arguments::{Cli, Command, Global};
+use super::{Context, Exit, Failure, Format, Output, completions};
+
+/// Parses, starts logging, runs one command and maps its result to an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(usage_error(&error).code()),
+    };
+    let context = context(&cli.global);
+    start_logging(context.verbose);
+    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| execute(cli.command, &context)));
+    let exit = match outcome {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            context.output.fail(&failure);
+            failure.exit
+        }
+        // The panic hook has already printed what and where.
+        Err(_) => {
+            let error = anyhow::anyhow!("bench met a condition it believed impossible");
+            let failure = Failure::new(Exit::Bug, error)
+                .hint("please report it with the lines above; RUST_BACKTRACE=1 adds where it came from");
+            context.output.fail(&failure);
+            Exit::Bug
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions(args) => completions::execute(args, context),
+    }
+}
+
+fn context(global: &Global) -> Context {
+    Context { output: Output { format: global.output }, home: global.home.clone(), verbose: global.verbose }
+}
+
+/// Help and version are answers; anything else is bad usage, in JSON where JSON was asked for.
+fn usage_error(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // A reader that went away is no reason to fail.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    if asks_for_json(std::env::args_os().map(|a| a.to_string_lossy().into_owned())) {
+        let text = error.to_string();
+        let message = text.trim_end().strip_prefix("error: ").unwrap_or(&text).to_owned();
+        Output { format: Format::Json }.fail(&Failure::usage(anyhow::anyhow!(message)));
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
+}
+
+/// Arguments that do not parse may still say which form the error should have.
+fn asks_for_json(arguments: impl Iterator<Item = String>) -> bool {
+    let arguments: Vec<String> = arguments.collect();
+    arguments.iter().any(|a| a == "--output=json")
+        || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+/// Logs go to stderr: warnings by default, more with `-v` or by `BENCH_LOG`.
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("BENCH_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_is_recognised_in_arguments_that_do_not_parse() {
+        let args = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>().into_iter();
+        assert!(asks_for_json(args("bench --output json pln")));
+        assert!(asks_for_json(args("bench pln --output=json")));
+        assert!(!asks_for_json(args("bench pln --output human")));
+    }
+}
