@@ -1,0 +1,133 @@
+//! `run.json`: where a run stands, replaced as a whole at each change. `bench status` reads it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::home::write_private;
+use crate::api::{RunId, RunStatus, TaskCounts};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub run_id: RunId,
+    pub status: RecordStatus,
+    pub started_at: jiff::Timestamp,
+    #[serde(default)]
+    pub finished_at: Option<jiff::Timestamp>,
+    /// The file the run was started from, for people; what was run is in `config.json`.
+    pub config_file: PathBuf,
+    pub config_sha256: String,
+    /// Seed of the order in which tasks are handed out.
+    pub seed: u64,
+    pub mock: bool,
+    /// Where the run's orchestrator answers (or answered).
+    #[serde(default)]
+    pub orchestrator: Option<OrchestratorRecord>,
+    #[serde(default)]
+    pub tasks: TaskCounts,
+    #[serde(default)]
+    pub providers: Vec<ProviderRecord>,
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrchestratorRecord {
+    pub url: String,
+    /// SPKI pin of its key, where it speaks HTTPS.
+    #[serde(default)]
+    pub pin: Option<String>,
+    /// Whether it runs inside the master and ends with it.
+    pub inside_master: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordStatus {
+    /// Being prepared; no task exists yet.
+    Starting,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl From<RunStatus> for RecordStatus {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Running => RecordStatus::Running,
+            RunStatus::Completed => RecordStatus::Completed,
+            RunStatus::Failed => RecordStatus::Failed,
+            RunStatus::Cancelled => RecordStatus::Cancelled,
+        }
+    }
+}
+
+impl RecordStatus {
+    pub fn is_final(self) -> bool {
+        !matches!(self, RecordStatus::Starting | RecordStatus::Running)
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            RecordStatus::Starting => "starting",
+            RecordStatus::Running => "running",
+            RecordStatus::Completed => "completed",
+            RecordStatus::Failed => "failed",
+            RecordStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What became of one provider instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderRecord {
+    pub name: String,
+    /// `pre_orchestrator` or `post_run`.
+    pub phase: String,
+    /// `pending`, `running`, `done` or `failed`.
+    pub status: String,
+    /// Hosts it made; 1 for this machine.
+    pub instances: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("could not read the state of the run")]
+    Read(#[source] std::io::Error),
+    #[error("{path} is not a run's state; it is left as it is")]
+    Malformed { path: PathBuf, source: serde_json::Error },
+    #[error("could not write the state of the run")]
+    Write(#[source] std::io::Error),
+}
+
+impl RunRecord {
+    pub fn load(path: &Path) -> Result<RunRecord, RecordError> {
+        let text = fs_err::read(path).map_err(RecordError::Read)?;
+        serde_json::from_slice(&text)
+            .map_err(|source| RecordError::Malformed { path: path.to_owned(), source })
+    }
+
+    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
+        let mut text = serde_json::to_vec_pretty(self).expect("a record is plain data");
+        text.push(b'\n');
+        write_private(path, &text).map_err(RecordError::Write)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_record_is_named_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        fs_err::write(&path, "{\"run_id\":").unwrap();
+        let error = RunRecord::load(&path).unwrap_err();
+        assert!(error.to_string().contains("run.json"), "{error}");
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), "{\"run_id\":");
+    }
+}
