@@ -44,4 +44,7 @@ pub struct Global {
 pub enum Command {
     /// Print a completion script for a shell
     Completions(super::completions::Args),
+    /// Start, measure and end one process of a workload (used by the task runner)
+    #[command(hide = true)]
+    Launch(super::launch::Args),
 }

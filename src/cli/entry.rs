@@ -7,7 +7,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Cli, Command, Global};
-use super::{Context, Exit, Failure, Format, Output, completions};
+use super::{Context, Exit, Failure, Format, Output, completions, launch};
 
 /// Parses, starts logging, runs one command and maps its result to an exit code.
 pub fn main() -> ExitCode {
@@ -39,6 +39,7 @@ pub fn main() -> ExitCode {
 fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
         Command::Completions(args) => completions::execute(args, context),
+        Command::Launch(args) => launch::execute(args, context),
     }
 }
 

@@ -5,6 +5,7 @@ mod completions;
 mod context;
 mod entry;
 mod exit;
+mod launch;
 mod output;
 
 pub use context::Context;
