@@ -50,3 +50,10 @@ pub enum EventKind {
     HostDrained,
     LeasesExtended,
 }
+
+impl EventKind {
+    /// Nothing happens in a run after this.
+    pub fn ends_run(self) -> bool {
+        self == EventKind::RunFinished
+    }
+}

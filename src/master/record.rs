@@ -17,6 +17,8 @@ pub struct RunRecord {
     /// The file the run was started from, for people; what was run is in `config.json`.
     pub config_file: PathBuf,
     pub config_sha256: String,
+    /// Where `bench run` was called: relative paths of the workload start here.
+    pub working_directory: PathBuf,
     /// Seed of the order in which tasks are handed out.
     pub seed: u64,
     pub mock: bool,
@@ -27,8 +29,6 @@ pub struct RunRecord {
     pub tasks: TaskCounts,
     #[serde(default)]
     pub providers: Vec<ProviderRecord>,
-    #[serde(default)]
-    pub exit_code: Option<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
