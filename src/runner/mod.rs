@@ -11,6 +11,7 @@
 
 pub mod capture;
 pub mod execute;
+pub mod kernels;
 pub mod launcher;
 pub mod pin;
 pub mod procs;
