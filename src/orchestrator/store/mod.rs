@@ -1,159 +1,31 @@
 //! The orchestrator's memory: runs, tasks, leases, attempts, hosts and events.
 //!
-//! [`Store`] is what the HTTP handlers see. Every call that answers `Ok` is durable when it returns.
+//! ```text
+//!  http ──▶ Store ──▶ engine ──▶ rules (pure: rows + now -> rows + events, or a refusal)
+//!                       │  └───▶ backend: one transaction a batch     SQLite | PostgreSQL
+//!                       └──────▶ reader: lists, beside the writer     SQLite | PostgreSQL
+//! ```
+//!
+//! All semantics stand once, in `rules`; the databases only load and save rows.
 
-use async_trait::async_trait;
-use tokio::sync::watch;
+mod clock;
+mod contract;
+mod engine;
+mod null;
+mod open;
+mod order;
+mod rules;
+mod sqlite;
+mod stats;
+mod target;
+mod validate;
+mod view;
+mod words;
 
-use crate::api::{
-    AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, ErrorCode, Event, FailRequest,
-    HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, Lease, ReleaseRequest, RunId, RunView,
-    TaskCounts, TaskId, TaskState, TaskView,
-};
-
-/// Whose word a call is: checked against the task's run inside the same transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    Admin,
-    Run(RunId),
-}
-
-/// Answer to a claim, before the HTTP layer turns it into a long poll.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Claimed {
-    Assigned(AssignedTask, Lease),
-    /// Nothing now, but something may come back.
-    Nothing,
-    Done,
-}
-
-/// What an upload is checked against and where it goes; answer of [`Store::lease`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseInfo {
-    pub run_id: RunId,
-    pub task_id: TaskId,
-    pub alias: String,
-    pub number: u32,
-    pub attempt: u32,
-    pub fence: i64,
-    /// The newest announced upload of this attempt.
-    pub upload: Option<Upload>,
-}
-
-/// A result archive, announced and perhaps verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
-    pub sha256: String,
-    pub size: u64,
-    /// Where the storage keeps it: made by the server, never by the runner.
-    pub key: String,
-    /// The stored bytes were found to match `sha256` and `size`, and the archive to be acceptable.
-    pub verified: bool,
-}
-
-/// A verified result of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredResult {
-    pub task_id: TaskId,
-    pub alias: String,
-    pub number: u32,
-    pub attempt: u32,
-    /// The attempt that counts. At most one for each task.
-    pub accepted: bool,
-    pub upload: Upload,
-}
-
-/// Which tasks to list: by id, ascending, `limit` at most.
-#[derive(Debug, Clone, Default)]
-pub struct TaskPage {
-    pub after: TaskId,
-    pub limit: u32,
-    pub state: Option<TaskState>,
-    pub alias: Option<String>,
-}
-
-/// What one look at the clock changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    pub leases_lost: u64,
-    pub tasks_unclaimed: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The caller's fault, with the code and the sentence that the answer carries.
-    #[error("{message}")]
-    Refused { code: ErrorCode, message: String },
-    /// The store's fault.
-    #[error("the store failed")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the store is closed")]
-    Closed,
-}
-
-#[async_trait]
-pub trait Store: Send + Sync + 'static {
-    /// Creates a run with its tasks in seeded random order. The flag says whether it is new; the same
-    /// specification again gives the existing one, another one is refused with `RunConflict`.
-    async fn create_run(&self, run: CreateRun) -> Result<(RunView, bool), StoreError>;
-    /// Cancels every task that has not ended; leases of running ones become stale.
-    async fn stop_run(&self, run: &RunId) -> Result<RunView, StoreError>;
-
-    async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError>;
-    async fn heartbeat(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        beat: HeartbeatRequest,
-    ) -> Result<HeartbeatResponse, StoreError>;
-    /// Checks a fence without changing anything.
-    async fn lease(&self, scope: Scope, task: TaskId, fence: i64) -> Result<LeaseInfo, StoreError>;
-    /// Notes an upload, announced or verified, for the attempt that holds `fence`.
-    async fn record_upload(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        fence: i64,
-        upload: Upload,
-    ) -> Result<(), StoreError>;
-    async fn complete(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        request: CompleteRequest,
-    ) -> Result<TaskView, StoreError>;
-    async fn fail(&self, scope: Scope, task: TaskId, request: FailRequest) -> Result<TaskView, StoreError>;
-    async fn release(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        request: ReleaseRequest,
-    ) -> Result<TaskView, StoreError>;
-    async fn host_event(&self, run: &RunId, host: &str, event: HostEvent) -> Result<(), StoreError>;
-    /// A runner says goodbye.
-    async fn runner_gone(&self, run: &RunId, runner_id: &str) -> Result<(), StoreError>;
-
-    async fn run(&self, run: &RunId) -> Result<RunView, StoreError>;
-    /// Newest first.
-    async fn runs(&self) -> Result<Vec<RunView>, StoreError>;
-    async fn task(&self, task: TaskId) -> Result<TaskView, StoreError>;
-    async fn tasks(&self, run: &RunId, page: TaskPage) -> Result<Vec<TaskView>, StoreError>;
-    async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError>;
-    async fn hosts(&self, run: &RunId) -> Result<Vec<HostView>, StoreError>;
-    async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError>;
-    /// Events with a `seq` greater than `after`, ascending; of every run where `run` is `None`.
-    async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
-    /// Task counts over all runs, for metrics.
-    async fn totals(&self) -> Result<TaskCounts, StoreError>;
-
-    /// Takes back leases that ran out and fails tasks nobody can claim. Called about once a second.
-    async fn sweep(&self) -> Result<Swept, StoreError>;
-    /// Changes after each commit that added events: the newest `seq` known.
-    fn newest_event(&self) -> watch::Receiver<i64>;
-    /// Changes when waiting claims should look again (a task came back, a run ended).
-    fn queue_changes(&self) -> watch::Receiver<u64>;
-    /// Whether the store answers.
-    async fn ping(&self) -> Result<(), StoreError>;
-    /// Commits what is under way and refuses what comes after.
-    async fn close(&self);
-}
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use contract::{Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload};
+pub use null::NullStore;
+pub use open::{Durability, OpenError, Options, open};
+pub use sqlite::{check_backup, restore_backup};
+pub use stats::{Histogram, StoreStats};
+pub use target::{InvalidTarget, StoreTarget};

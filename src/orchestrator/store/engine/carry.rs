@@ -1,0 +1,237 @@
+//! One command: load the rows it needs, apply its rule, hold the answer until the commit.
+
+use crate::api::{ClaimRequest, CreateRun, ErrorCode, RunId, RunView, TaskId, TaskView};
+use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
+use crate::orchestrator::store::rules::{RunKey, RunState};
+use crate::orchestrator::store::stats::count;
+use crate::orchestrator::store::view;
+
+use super::backend::{Backend, BackendError, FindRun, NewRun};
+use super::command::{Command, Reply, TaskCall};
+use super::writer::{HeldAnswer, Writer};
+
+/// Pending tasks fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
+/// some tens of kilobytes in memory.
+const FETCH: u32 = 256;
+
+/// `Ok(Err(..))` is a refusal, which concerns one caller; `Err(..)` concerns the whole batch.
+type Outcome<T> = Result<Result<T, StoreError>, BackendError>;
+
+impl<B: Backend> Writer<B> {
+    pub(super) async fn carry_out(&mut self, command: Command) -> Result<(), BackendError> {
+        match command {
+            Command::CreateRun { run, spec, reply } => {
+                let answer = self.create_run(&run, spec).await;
+                self.hold(reply, answer)
+            }
+            Command::StopRun { run, reply } => {
+                let answer = self.stop_run(&run).await;
+                self.hold(reply, answer)
+            }
+            Command::Claim { run, claim, reply } => {
+                count(&self.outlets.stats.claims, 1);
+                let answer = self.claim(&run, &claim).await;
+                self.hold(reply, answer)
+            }
+            Command::OnTask { scope, task, call } => self.on_task(&scope, task, call).await,
+            Command::HostEvent { run, host, event, reply } => {
+                let now = self.clock.now_ms();
+                let answer = self.on_run(&run, |run| run.host_event(&host, *event, now)).await;
+                self.hold(reply, answer)
+            }
+            Command::RunnerGone { run, runner_id, reply } => {
+                let now = self.clock.now_ms();
+                let answer = self.on_run(&run, |run| run.runner_gone(&runner_id, now)).await;
+                self.hold(reply, answer)
+            }
+            Command::Hosts { run, reply } => {
+                let now = self.clock.now_ms();
+                let answer = self.on_run(&run, |run| run.host_views(now)).await;
+                self.hold(reply, answer)
+            }
+            Command::Sweep { reply } => {
+                let answer = self.sweep().await;
+                self.hold(reply, answer)
+            }
+            Command::Ping { reply } => self.hold(reply, Ok(Ok(()))),
+            Command::Close { done } => {
+                // A second call of close in one batch: the first one closes.
+                done.send(()).ok();
+                Ok(())
+            }
+        }
+    }
+
+    fn hold<T: Send + 'static>(&mut self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
+        match outcome {
+            Ok(answer) => {
+                self.held.push(Box::new(HeldAnswer { reply, answer }));
+                Ok(())
+            }
+            Err(cause) => {
+                // The whole batch fails, this caller with the others.
+                self.held.push(Box::new(HeldAnswer { reply, answer: Err(StoreError::Closed) }));
+                Err(cause)
+            }
+        }
+    }
+
+    async fn create_run(&mut self, run: &CreateRun, spec: String) -> Outcome<(RunView, bool)> {
+        if let Some(key) = self.find_run(&run.run_id).await? {
+            let known = self.state.run(key);
+            if known.row.spec == spec {
+                return Ok(Ok((known.view(), false)));
+            }
+            let why = format!("the run `{}` exists with another specification", run.run_id);
+            return Ok(Err(StoreError::refused(ErrorCode::RunConflict, why)));
+        }
+        let now = self.clock.now_ms();
+        let state = self.backend.insert_run(NewRun { run, spec, now }).await?;
+        let view = state.view();
+        self.state.insert(state);
+        Ok(Ok((view, true)))
+    }
+
+    async fn stop_run(&mut self, id: &RunId) -> Outcome<RunView> {
+        let now = self.clock.now_ms();
+        let stop = |run: &mut RunState| {
+            run.stop(now);
+            run.view()
+        };
+        let answer = self.on_run(id, stop).await?;
+        self.save_bulk().await?;
+        Ok(answer)
+    }
+
+    async fn sweep(&mut self) -> Outcome<Swept> {
+        let now = self.clock.now_ms();
+        let mut all = Swept::default();
+        for run in self.state.runs_mut() {
+            let swept = run.sweep(now);
+            all.leases_lost += swept.leases_lost;
+            all.tasks_unclaimed += swept.tasks_unclaimed;
+        }
+        self.save_bulk().await?;
+        if self.state.any_running() {
+            self.backend.save_alive(now).await?;
+        }
+        Ok(Ok(all))
+    }
+
+    /// What ended in bulk is written before the next command may load one of these rows.
+    async fn save_bulk(&mut self) -> Result<(), BackendError> {
+        for key in self.state.keys() {
+            if !self.state.run(key).dirty.bulk.is_empty() {
+                self.save(key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, id: &RunId, claim: &ClaimRequest) -> Outcome<Claimed> {
+        let Some(key) = self.find_run(id).await? else { return Ok(no_run(id)) };
+        for group in self.state.run(key).groups_for(claim) {
+            self.refill(key, group).await?;
+        }
+        let now = self.clock.now_ms();
+        Ok(Ok(self.state.run(key).claim(claim, now)))
+    }
+
+    async fn refill(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {
+        while self.state.run(key).needs_refill(group) {
+            let from = self.state.run(key).groups[group].fetched_to;
+            let from = from.max(self.state.run(key).groups[group].head);
+            let rows = self.backend.load_pending(key, group, from, FETCH).await?;
+            let done = rows.len() < FETCH as usize;
+            self.state.run(key).refill(group, rows, done);
+        }
+        Ok(())
+    }
+
+    async fn on_task(&mut self, scope: &Scope, id: TaskId, call: TaskCall) -> Result<(), BackendError> {
+        let key = match self.find_task(scope, id).await {
+            Ok(Ok(key)) => key,
+            Ok(Err(refusal)) => {
+                call.refuse(refusal);
+                return Ok(());
+            }
+            Err(cause) => return Err(cause),
+        };
+        let now = self.clock.now_ms();
+        let run = self.state.run(key);
+        match call {
+            TaskCall::Heartbeat(beat, reply) => {
+                count(&self.outlets.stats.heartbeats, 1);
+                let answer = run.heartbeat(id, &beat, now);
+                self.hold(reply, Ok(answer))
+            }
+            TaskCall::Lease(fence, reply) => {
+                let answer = run.lease_info(id, fence);
+                self.hold(reply, Ok(answer))
+            }
+            TaskCall::RecordUpload(fence, upload, reply) => {
+                let answer = run.record_upload(id, fence, upload, now);
+                self.hold(reply, Ok(answer))
+            }
+            TaskCall::Complete(request, reply) => {
+                count(&self.outlets.stats.completions, 1);
+                let answer = run.complete(id, &request, now).map(|()| shown(run, id));
+                self.hold(reply, Ok(answer))
+            }
+            TaskCall::Fail(request, reply) => {
+                let answer = run.fail(id, &request, now).map(|()| shown(run, id));
+                self.hold(reply, Ok(answer))
+            }
+            TaskCall::Release(request, reply) => {
+                let answer = run.release(id, &request, now).map(|()| shown(run, id));
+                self.hold(reply, Ok(answer))
+            }
+        }
+    }
+
+    /// Loads the task and its run, and checks that the caller may speak of them.
+    async fn find_task(&mut self, scope: &Scope, id: TaskId) -> Outcome<RunKey> {
+        let loaded = self.state.key_of_task(id);
+        let key = match loaded {
+            Some(key) => Some(key),
+            None => self.backend.load_run(FindRun::OfTask(id)).await?.map(|run| self.state.insert(run)),
+        };
+        let unknown = || StoreError::refused(ErrorCode::NotFound, format!("there is no task {id}"));
+        let Some(key) = key else { return Ok(Err(unknown())) };
+        if let Scope::Run(run) = scope
+            && *run != self.state.run(key).row.id
+        {
+            let why = format!("this key is for the run `{run}`, task {id} is of another");
+            return Ok(Err(StoreError::refused(ErrorCode::Forbidden, why)));
+        }
+        if !self.state.run(key).tasks.contains_key(&id) {
+            let Some(task) = self.backend.load_task(id).await? else { return Ok(Err(unknown())) };
+            self.state.run(key).take_in(task);
+            self.state.visited(key, id);
+        }
+        Ok(Ok(key))
+    }
+
+    async fn on_run<T>(&mut self, id: &RunId, rule: impl FnOnce(&mut RunState) -> T) -> Outcome<T> {
+        match self.find_run(id).await? {
+            Some(key) => Ok(Ok(rule(self.state.run(key)))),
+            None => Ok(no_run(id)),
+        }
+    }
+
+    async fn find_run(&mut self, id: &RunId) -> Result<Option<RunKey>, BackendError> {
+        if let Some(key) = self.state.key_of(id) {
+            return Ok(Some(key));
+        }
+        let run = self.backend.load_run(FindRun::Id(id)).await?;
+        Ok(run.map(|run| self.state.insert(run)))
+    }
+}
+
+fn no_run<T>(id: &RunId) -> Result<T, StoreError> {
+    Err(StoreError::refused(ErrorCode::NotFound, format!("there is no run `{id}`")))
+}
+
+fn shown(run: &RunState, id: TaskId) -> TaskView {
+    view::task_in(run, &run.tasks[&id])
+}

@@ -1,0 +1,87 @@
+//! The rows that the writer holds in memory: every run that has not ended, and runs that were just asked for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::api::{RunId, TaskId};
+use crate::orchestrator::store::rules::{RunKey, RunState};
+
+#[derive(Debug, Default)]
+pub struct State {
+    runs: HashMap<RunKey, RunState>,
+    by_id: HashMap<RunId, RunKey>,
+    /// First task of each run: the ids of a run's tasks follow each other.
+    by_first_task: BTreeMap<TaskId, RunKey>,
+    /// Rows that were loaded for one look; they go when the batch is over.
+    visitors: Vec<(RunKey, TaskId)>,
+}
+
+impl State {
+    pub fn insert(&mut self, run: RunState) -> RunKey {
+        let key = run.row.key;
+        self.by_id.insert(run.row.id.clone(), key);
+        self.by_first_task.insert(run.row.first_task, key);
+        self.runs.insert(key, run);
+        key
+    }
+
+    pub fn remove(&mut self, key: RunKey) {
+        if let Some(run) = self.runs.remove(&key) {
+            self.by_id.remove(&run.row.id);
+            self.by_first_task.remove(&run.row.first_task);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = State::default();
+    }
+
+    pub fn key_of(&self, id: &RunId) -> Option<RunKey> {
+        self.by_id.get(id).copied()
+    }
+
+    pub fn key_of_task(&self, task: TaskId) -> Option<RunKey> {
+        let (_, key) = self.by_first_task.range(..=task).next_back()?;
+        self.runs[key].owns(task).then_some(*key)
+    }
+
+    pub fn contains(&self, key: RunKey) -> bool {
+        self.runs.contains_key(&key)
+    }
+
+    pub fn run(&mut self, key: RunKey) -> &mut RunState {
+        self.runs.get_mut(&key).expect("keys are taken from the state they are used on")
+    }
+
+    pub fn keys(&self) -> Vec<RunKey> {
+        let mut keys: Vec<RunKey> = self.runs.keys().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    pub fn runs_mut(&mut self) -> impl Iterator<Item = &mut RunState> {
+        self.runs.values_mut()
+    }
+
+    pub fn any_running(&self) -> bool {
+        self.runs.values().any(|run| !run.row.status.is_final())
+    }
+
+    /// Marks a row for [`State::tidy`].
+    pub fn visited(&mut self, key: RunKey, task: TaskId) {
+        self.visitors.push((key, task));
+    }
+
+    /// Forgets what the batch needed and the next one will not: looked-at rows and runs that ended.
+    pub fn tidy(&mut self) {
+        for (key, task) in std::mem::take(&mut self.visitors) {
+            if let Some(run) = self.runs.get_mut(&key) {
+                run.let_go(task);
+            }
+        }
+        let ended = |run: &&RunState| run.row.status.is_final() && run.dirty.is_empty();
+        let ended: Vec<RunKey> = self.runs.values().filter(ended).map(|run| run.row.key).collect();
+        for key in ended {
+            self.remove(key);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Handing a task out.
+
+use crate::api::{AssignedTask, ClaimRequest, EventKind, HostStage, Lease, RunStatus, TaskId, TaskState};
+use crate::orchestrator::store::clock::{Millis, timestamp};
+use crate::orchestrator::store::contract::Claimed;
+
+use super::rows::{HeldLease, HostRow, RunState, RunnerRow};
+
+/// A lease lives for four beats: three may be lost on the way before it runs out.
+const BEATS_PER_LEASE: f64 = 4.0;
+
+impl RunState {
+    /// Indices of the groups whose tasks this claim may get.
+    pub fn groups_for(&self, claim: &ClaimRequest) -> Vec<usize> {
+        let fits = |group: &usize| {
+            let group = &self.groups[*group];
+            group.provider == claim.provider && group.instance_type == claim.instance_type
+        };
+        match &claim.alias {
+            Some(alias) => self.by_alias.get(alias).copied().filter(fits).into_iter().collect(),
+            None => (0..self.groups.len()).filter(fits).collect(),
+        }
+    }
+
+    /// Hands out the first pending task that fits.
+    ///
+    /// The same request id again gives the same lease, renewed. A runner that asks with another request id
+    /// while it holds a lease has evidently lost its task (it was restarted): that lease is taken back as
+    /// lost at once, so that a task which kills its runner uses up its attempts.
+    pub fn claim(&mut self, claim: &ClaimRequest, now: Millis) -> Claimed {
+        let groups = self.groups_for(claim);
+        let host = claim.host.as_deref().unwrap_or(&claim.runner_id).to_owned();
+        self.meet(claim, &host, &groups, now);
+        if let Some(&id) = self.held.get(&claim.runner_id) {
+            let held = &self.tasks[&id].lease;
+            let asked_before = held.as_ref().and_then(|lease| lease.request_id.as_ref());
+            if asked_before.is_some() && asked_before == claim.request_id.as_ref() {
+                return self.renewed(id, now);
+            }
+            self.lose(id, now, "its runner asked for another task");
+        }
+        let drained = self.hosts.get(&host).is_some_and(|host| host.drained);
+        if drained || self.row.status != RunStatus::Running {
+            return self.told_done(claim);
+        }
+        let first = groups.iter().filter_map(|group| self.groups[*group].queue.first().copied()).min();
+        match first {
+            Some(id) => self.hand_out(id, claim, host, now),
+            None if groups.iter().all(|group| self.groups[*group].is_over()) => self.told_done(claim),
+            None => Claimed::Nothing,
+        }
+    }
+
+    fn told_done(&mut self, claim: &ClaimRequest) -> Claimed {
+        if let Some(runner) = self.runners.get_mut(&claim.runner_id)
+            && !runner.gone
+        {
+            runner.gone = true;
+            self.dirty.runners.insert(claim.runner_id.clone());
+        }
+        Claimed::Done
+    }
+
+    fn hand_out(&mut self, id: TaskId, claim: &ClaimRequest, host: String, now: Millis) -> Claimed {
+        self.set_state(id, TaskState::Claimed);
+        let expires_at = now + self.row.lease_ms;
+        let task = self.tasks.get_mut(&id).expect("queued tasks are loaded");
+        task.fence += 1;
+        task.attempts += 1;
+        task.lease = Some(HeldLease {
+            runner_id: claim.runner_id.clone(),
+            host,
+            request_id: claim.request_id.clone(),
+            claimed_at: now,
+            expires_at,
+            beat_at: None,
+            status: None,
+            progress: None,
+            message: None,
+            upload: None,
+        });
+        self.held.insert(claim.runner_id.clone(), id);
+        self.event(now, EventKind::TaskClaimed, Some(id), None);
+        self.assigned(id)
+    }
+
+    fn renewed(&mut self, id: TaskId, now: Millis) -> Claimed {
+        let expires_at = now + self.row.lease_ms;
+        let task = self.tasks.get_mut(&id).expect("held tasks are loaded");
+        if let Some(lease) = &mut task.lease {
+            lease.expires_at = lease.expires_at.max(expires_at);
+        }
+        self.touch(id, super::Touch::Beat);
+        self.assigned(id)
+    }
+
+    fn assigned(&self, id: TaskId) -> Claimed {
+        let task = &self.tasks[&id];
+        let expires_at = task.lease.as_ref().map_or(0, |lease| lease.expires_at);
+        let assigned = AssignedTask {
+            id,
+            alias: self.groups[task.group].alias.clone(),
+            number: task.number,
+            workload: self.row.workload.clone(),
+        };
+        let lease = Lease {
+            attempt: task.attempts,
+            fence: task.fence,
+            expires_at: timestamp(expires_at),
+            heartbeat_seconds: self.row.lease_ms as f64 / 1000.0 / BEATS_PER_LEASE,
+        };
+        Claimed::Assigned(assigned, lease)
+    }
+
+    /// Notes that this runner and its host are there and want tasks of these groups.
+    fn meet(&mut self, claim: &ClaimRequest, host: &str, groups: &[usize], now: Millis) {
+        for &group in groups {
+            self.groups[group].wanted_at = now;
+        }
+        match self.runners.get_mut(&claim.runner_id) {
+            Some(runner) if runner.host == host && !runner.gone => runner.seen_at = now,
+            _ => {
+                self.dirty.runners.insert(claim.runner_id.clone());
+                self.runners.insert(claim.runner_id.clone(), RunnerRow::from_claim(claim, host, now));
+            }
+        }
+        match self.hosts.get_mut(host) {
+            Some(host) => host.seen_at = now,
+            None => {
+                let mut row = HostRow::new(claim.provider.clone(), HostStage::Joined, now);
+                row.alias.clone_from(&claim.alias);
+                self.hosts.insert(host.to_owned(), row);
+                self.dirty.hosts.insert(host.to_owned());
+            }
+        }
+    }
+}
+
+impl super::GroupRow {
+    /// No task of it can come back.
+    pub fn is_over(&self) -> bool {
+        self.counts.ended() == self.counts.total
+    }
+}
+
+impl RunnerRow {
+    fn from_claim(claim: &ClaimRequest, host: &str, now: Millis) -> RunnerRow {
+        RunnerRow {
+            host: host.to_owned(),
+            provider: claim.provider.clone(),
+            instance_type: claim.instance_type.clone(),
+            alias: claim.alias.clone(),
+            seen_at: now,
+            gone: false,
+            saved_at: now,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The semantics of runs, tasks and leases: pure functions over rows and "now".
+//!
+//! A rule looks at the rows of one run, then either refuses and has changed nothing, or changes rows, notes
+//! which ones in [`Dirty`] and says what happened as events. It knows no database, no clock and no channel;
+//! the engine loads rows before and saves them after.
+//!
+//! ```text
+//!            claim                beat                complete
+//!  pending ────────▶ claimed ────────▶ running ────────────────▶ completed
+//!     ▲                 │                 │  fail, lost: out of tries
+//!     │                 └────────┬────────┘───────────────────▶ failed
+//!     └──── release, lost, fail ─┘            stop ───────────▶ cancelled
+//! ```
+
+mod attempt;
+mod claim;
+mod drain;
+mod host;
+mod lease;
+mod rows;
+mod run;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use rows::{
+    AttemptRow, BulkEnd, Dirty, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunRow, RunState,
+    RunnerRow, TaskRow, Touch,
+};
+pub use run::spec_text;
+
+use super::contract::StoreError;
+use crate::api::ErrorCode;
+
+/// A rule's refusal: the caller's fault, nothing was changed.
+pub type Ruled<T> = Result<T, StoreError>;
+
+pub fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Ruled<T> {
+    Err(StoreError::refused(code, message))
+}

@@ -1,0 +1,401 @@
+//! The rows as the rules see them, and the record of what a rule changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::api::{
+    Alias, AttemptOutcome, EventKind, HostStage, ResultsPolicy, RunId, RunStatus, TaskCounts, TaskId,
+    TaskState, Workload,
+};
+use crate::orchestrator::store::clock::Millis;
+use crate::orchestrator::store::contract::Upload;
+
+/// The database's own number of a run.
+pub type RunKey = i64;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    pub key: RunKey,
+    pub id: RunId,
+    /// The whole specification as JSON: compared when the run is created again.
+    pub spec: String,
+    pub workload: Arc<Workload>,
+    pub lease_ms: Millis,
+    pub max_attempts: u32,
+    pub max_failure_retries: u32,
+    pub pending_timeout_ms: Millis,
+    pub results: ResultsPolicy,
+    pub seed: u64,
+    pub status: RunStatus,
+    pub created_at: Millis,
+    pub finished_at: Option<Millis>,
+    /// Tasks of a run have the ids `first_task .. first_task + total`, in the order of their positions.
+    pub first_task: TaskId,
+    pub total: u32,
+}
+
+/// The tasks of one alias: how many are in which state, and the head of their queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupRow {
+    pub provider: String,
+    pub instance_type: String,
+    pub alias: Alias,
+    pub counts: TaskCounts,
+    /// No task before this one is pending.
+    pub head: TaskId,
+    /// When a runner that could take these tasks was last heard of.
+    pub wanted_at: Millis,
+    /// Pending tasks that are in memory, in order. Pending tasks from `fetched_to` on may not be.
+    pub queue: BTreeSet<TaskId>,
+    pub fetched_to: TaskId,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRow {
+    pub id: TaskId,
+    /// Index into the run's groups.
+    pub group: usize,
+    pub number: u32,
+    pub state: TaskState,
+    /// Grows each time the task is handed out or taken back.
+    pub fence: i64,
+    /// How often it was handed out.
+    pub attempts: u32,
+    /// How many of these cost nothing: released, or lost on a host whose end the cloud had announced.
+    pub free: u32,
+    pub failures: u32,
+    /// Different hosts that were lost with this task.
+    pub lost_hosts: Vec<String>,
+    /// Present exactly while the task is claimed or running.
+    pub lease: Option<HeldLease>,
+    /// How the newest attempt that ended did so.
+    pub ended: Option<Ended>,
+    pub reason: Option<String>,
+    pub error_message: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldLease {
+    pub runner_id: String,
+    pub host: String,
+    pub request_id: Option<String>,
+    pub claimed_at: Millis,
+    pub expires_at: Millis,
+    pub beat_at: Option<Millis>,
+    pub status: Option<String>,
+    pub progress: Option<f64>,
+    pub message: Option<String>,
+    pub upload: Option<Upload>,
+}
+
+/// What repeated calls about an attempt that ended are answered from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    pub fence: i64,
+    pub outcome: AttemptOutcome,
+    pub sha256: Option<String>,
+    pub runner_id: String,
+    pub host: String,
+}
+
+/// One attempt that ended; rows are added and never changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRow {
+    pub task: TaskId,
+    pub attempt: u32,
+    pub runner_id: String,
+    pub host: String,
+    pub outcome: AttemptOutcome,
+    pub claimed_at: Millis,
+    pub ended_at: Millis,
+    pub error_type: Option<String>,
+    pub error_message: Option<String>,
+    pub upload: Option<Upload>,
+    pub accepted: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostRow {
+    pub provider: String,
+    pub alias: Option<Alias>,
+    pub stage: HostStage,
+    pub message: Option<String>,
+    pub drained: bool,
+    /// Tasks of its current row of quick failures, oldest first.
+    pub quick_failures: Vec<TaskId>,
+    pub completed: u32,
+    pub seen_at: Millis,
+}
+
+/// Who was heard of; saved lazily, so only about right after a restart, until the next beat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunnerRow {
+    pub host: String,
+    pub provider: String,
+    pub instance_type: String,
+    pub alias: Option<Alias>,
+    pub seen_at: Millis,
+    pub gone: bool,
+    /// `seen_at` as it was last saved.
+    pub saved_at: Millis,
+}
+
+/// How much of a task's row changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touch {
+    /// Only what a heartbeat carries.
+    Beat,
+    All,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    pub at: Millis,
+    pub kind: EventKind,
+    pub task_id: Option<TaskId>,
+    pub alias: Option<Alias>,
+    pub number: Option<u32>,
+    pub attempt: Option<u32>,
+    pub host: Option<String>,
+    pub runner_id: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// Ends every pending task of a group at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkEnd {
+    pub group: usize,
+    pub state: TaskState,
+    pub reason: &'static str,
+}
+
+/// What changed since the last save.
+#[derive(Debug, Default)]
+pub struct Dirty {
+    pub run: bool,
+    pub groups: BTreeSet<usize>,
+    pub tasks: BTreeMap<TaskId, Touch>,
+    pub attempts: Vec<AttemptRow>,
+    pub hosts: HashSet<String>,
+    pub runners: HashSet<String>,
+    pub events: Vec<NewEvent>,
+    pub bulk: Vec<BulkEnd>,
+    /// Waiting claims should look again.
+    pub queue: bool,
+    /// Leases that were taken back.
+    pub leases_lost: u64,
+}
+
+impl Dirty {
+    /// Whether there is anything to write.
+    pub fn is_empty(&self) -> bool {
+        !self.run
+            && self.groups.is_empty()
+            && self.tasks.is_empty()
+            && self.attempts.is_empty()
+            && self.hosts.is_empty()
+            && self.runners.is_empty()
+            && self.events.is_empty()
+            && self.bulk.is_empty()
+    }
+}
+
+/// One run in memory: all its groups, hosts and runners, every task that is handed out, and some others.
+#[derive(Debug)]
+pub struct RunState {
+    pub row: RunRow,
+    pub groups: Vec<GroupRow>,
+    pub by_alias: HashMap<Alias, usize>,
+    pub tasks: HashMap<TaskId, TaskRow>,
+    /// The task that each runner holds.
+    pub held: HashMap<String, TaskId>,
+    pub hosts: HashMap<String, HostRow>,
+    pub runners: HashMap<String, RunnerRow>,
+    pub dirty: Dirty,
+}
+
+impl RunState {
+    pub fn new(row: RunRow, groups: Vec<GroupRow>) -> RunState {
+        let by_alias = groups.iter().enumerate().map(|(i, group)| (group.alias.clone(), i)).collect();
+        RunState {
+            row,
+            groups,
+            by_alias,
+            tasks: HashMap::new(),
+            held: HashMap::new(),
+            hosts: HashMap::new(),
+            runners: HashMap::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// Takes a row in that was read from the database; what is in memory already is newer and stays.
+    pub fn take_in(&mut self, task: TaskRow) {
+        if self.tasks.contains_key(&task.id) {
+            return;
+        }
+        match (task.state, &task.lease) {
+            (TaskState::Pending, _) if task.id < self.groups[task.group].fetched_to => {
+                self.groups[task.group].queue.insert(task.id);
+            }
+            (_, Some(lease)) => {
+                self.held.insert(lease.runner_id.clone(), task.id);
+            }
+            _ => {}
+        }
+        self.tasks.insert(task.id, task);
+    }
+
+    /// Takes in the pending tasks of a group that come next, in order; `done` when there are no more.
+    pub fn refill(&mut self, group: usize, rows: Vec<TaskRow>, done: bool) {
+        let last = rows.last().map_or(self.groups[group].fetched_to, |task| task.id + 1);
+        self.groups[group].fetched_to = if done { TaskId::MAX } else { last };
+        for task in rows {
+            match self.tasks.get(&task.id) {
+                // Was looked at before it was fetched: what is in memory is newer.
+                Some(known) if known.state == TaskState::Pending => {
+                    self.groups[group].queue.insert(task.id);
+                }
+                Some(_) => {}
+                None => self.take_in(task),
+            }
+        }
+    }
+
+    /// Whether a claim on this group has to fetch pending tasks first.
+    pub fn needs_refill(&self, group: usize) -> bool {
+        let group = &self.groups[group];
+        group.queue.is_empty() && group.counts.pending > 0 && group.fetched_to != TaskId::MAX
+    }
+
+    /// Forgets a row that was looked at and is neither handed out nor in the queue.
+    pub fn let_go(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(&id)
+            && task.lease.is_none()
+            && !self.groups[task.group].queue.contains(&id)
+        {
+            self.tasks.remove(&id);
+        }
+    }
+
+    pub fn owns(&self, task: TaskId) -> bool {
+        (self.row.first_task..self.row.first_task + TaskId::from(self.row.total)).contains(&task)
+    }
+
+    pub fn counts(&self) -> TaskCounts {
+        let mut sum = TaskCounts::default();
+        for group in &self.groups {
+            sum.total += group.counts.total;
+            sum.pending += group.counts.pending;
+            sum.claimed += group.counts.claimed;
+            sum.running += group.counts.running;
+            sum.completed += group.counts.completed;
+            sum.failed += group.counts.failed;
+            sum.cancelled += group.counts.cancelled;
+        }
+        sum
+    }
+
+    /// Moves one task between states: its row, its group's counts and its queue stay in step.
+    pub(super) fn set_state(&mut self, id: TaskId, to: TaskState) {
+        let task = self.tasks.get_mut(&id).expect("a rule changes only tasks that are loaded");
+        let from = std::mem::replace(&mut task.state, to);
+        let index = task.group;
+        let group = &mut self.groups[index];
+        *count_of(&mut group.counts, from) -= 1;
+        *count_of(&mut group.counts, to) += 1;
+        if from == TaskState::Pending {
+            group.queue.remove(&id);
+            group.head = group.head.max(id + 1).min(group.queue.first().copied().unwrap_or(TaskId::MAX));
+        }
+        if to == TaskState::Pending {
+            group.queue.insert(id);
+            group.head = group.head.min(id);
+            self.dirty.queue = true;
+        }
+        self.dirty.groups.insert(index);
+        self.touch(id, Touch::All);
+    }
+
+    pub(super) fn touch(&mut self, id: TaskId, touch: Touch) {
+        let entry = self.dirty.tasks.entry(id).or_insert(touch);
+        *entry = (*entry).max(touch);
+    }
+
+    /// Notes an event about the run, or about a task and whoever holds it or held it last.
+    pub(super) fn event(
+        &mut self,
+        now: Millis,
+        kind: EventKind,
+        task: Option<TaskId>,
+        detail: Option<String>,
+    ) {
+        let mut event = NewEvent {
+            at: now,
+            kind,
+            task_id: task,
+            alias: None,
+            number: None,
+            attempt: None,
+            host: None,
+            runner_id: None,
+            detail,
+        };
+        if let Some(task) = task.and_then(|id| self.tasks.get(&id)) {
+            event.alias = Some(self.groups[task.group].alias.clone());
+            event.number = Some(task.number);
+            event.attempt = (task.attempts > 0).then_some(task.attempts);
+            event.host = task.host().map(str::to_owned);
+            event.runner_id = task.runner_id().map(str::to_owned);
+        }
+        self.dirty.events.push(event);
+    }
+}
+
+impl TaskRow {
+    #[cfg(test)]
+    pub fn pending(id: TaskId, group: usize, number: u32) -> TaskRow {
+        TaskRow {
+            id,
+            group,
+            number,
+            state: TaskState::Pending,
+            fence: 0,
+            attempts: 0,
+            free: 0,
+            failures: 0,
+            lost_hosts: Vec::new(),
+            lease: None,
+            ended: None,
+            reason: None,
+            error_message: None,
+        }
+    }
+
+    /// Of the attempt under way, else of the newest that ended.
+    pub fn runner_id(&self) -> Option<&str> {
+        let held = self.lease.as_ref().map(|lease| lease.runner_id.as_str());
+        held.or_else(|| self.ended.as_ref().map(|ended| ended.runner_id.as_str()))
+    }
+
+    pub fn host(&self) -> Option<&str> {
+        let held = self.lease.as_ref().map(|lease| lease.host.as_str());
+        held.or_else(|| self.ended.as_ref().map(|ended| ended.host.as_str()))
+    }
+
+    /// Attempts that count against `max_attempts`.
+    pub fn spent(&self) -> u32 {
+        self.attempts.saturating_sub(self.free)
+    }
+}
+
+pub(super) fn count_of(counts: &mut TaskCounts, state: TaskState) -> &mut u64 {
+    match state {
+        TaskState::Pending => &mut counts.pending,
+        TaskState::Claimed => &mut counts.claimed,
+        TaskState::Running => &mut counts.running,
+        TaskState::Completed => &mut counts.completed,
+        TaskState::Failed => &mut counts.failed,
+        TaskState::Cancelled => &mut counts.cancelled,
+    }
+}

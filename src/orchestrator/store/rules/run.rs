@@ -1,0 +1,135 @@
+//! Runs: their making, their end, and the time the orchestrator was away.
+
+use std::sync::Arc;
+
+use crate::api::{CreateRun, EventKind, RunStatus, RunView, TaskCounts, TaskId, TaskState};
+use crate::orchestrator::store::clock::{Millis, timestamp};
+use crate::orchestrator::store::words::Word;
+
+use super::attempt::End;
+use super::rows::{GroupRow, RunKey, RunRow, RunState};
+
+/// The text by which two specifications are compared: field by field in the order of the type, so equal
+/// values give equal text.
+pub fn spec_text(run: &CreateRun) -> Result<String, serde_json::Error> {
+    serde_json::to_string(run)
+}
+
+impl RunState {
+    /// A new run; `key` and `first_task` were allocated by the database.
+    pub fn create(run: &CreateRun, spec: String, key: RunKey, first_task: TaskId, now: Millis) -> RunState {
+        let total = run.tasks.iter().map(|group| group.count).sum();
+        let row = RunRow {
+            key,
+            id: run.run_id.clone(),
+            spec,
+            workload: Arc::new(run.workload.clone()),
+            lease_ms: Millis::from(run.lease_seconds) * 1000,
+            max_attempts: run.max_attempts,
+            max_failure_retries: run.max_failure_retries,
+            pending_timeout_ms: Millis::from(run.pending_timeout_seconds) * 1000,
+            results: run.results,
+            seed: run.seed,
+            status: RunStatus::Running,
+            created_at: now,
+            finished_at: None,
+            first_task,
+            total,
+        };
+        let groups = run
+            .tasks
+            .iter()
+            .map(|group| GroupRow {
+                provider: group.provider.clone(),
+                instance_type: group.instance_type.clone(),
+                alias: group.alias.clone(),
+                counts: TaskCounts {
+                    total: group.count.into(),
+                    pending: group.count.into(),
+                    ..TaskCounts::default()
+                },
+                head: first_task,
+                wanted_at: now,
+                queue: Default::default(),
+                fetched_to: first_task,
+            })
+            .collect();
+        let mut state = RunState::new(row, groups);
+        state.event(now, EventKind::RunCreated, None, Some(format!("{total} tasks, seed {}", run.seed)));
+        state.dirty.queue = true;
+        state
+    }
+
+    pub fn view(&self) -> RunView {
+        RunView {
+            run_id: self.row.id.clone(),
+            status: self.row.status,
+            workload: (*self.row.workload).clone(),
+            tasks: self.counts(),
+            seed: self.row.seed,
+            created_at: timestamp(self.row.created_at),
+            finished_at: self.row.finished_at.map(timestamp),
+        }
+    }
+
+    /// Cancels what has not ended. A run that has ended stays as it is.
+    pub fn stop(&mut self, now: Millis) {
+        if self.row.status != RunStatus::Running {
+            return;
+        }
+        let mut active: Vec<TaskId> = self.held.values().copied().collect();
+        active.sort_unstable();
+        for id in active {
+            self.end_attempt(id, now, End::cancelled());
+            self.finish_task(id, TaskState::Cancelled, Some("stopped".to_owned()));
+            self.event(now, EventKind::TaskCancelled, Some(id), Some("stopped".to_owned()));
+        }
+        for index in 0..self.groups.len() {
+            if self.groups[index].counts.pending > 0 {
+                let ended = self.end_pending(index, TaskState::Cancelled, "stopped");
+                let detail = format!("stopped: {ended} tasks that were not handed out");
+                self.group_event(index, now, EventKind::TaskCancelled, detail);
+            }
+        }
+        self.end_run(RunStatus::Cancelled, EventKind::RunStopped, now);
+    }
+
+    pub(super) fn finish_run_if_over(&mut self, now: Millis) {
+        if self.row.status != RunStatus::Running || !self.groups.iter().all(GroupRow::is_over) {
+            return;
+        }
+        let failed = self.groups.iter().any(|group| group.counts.failed > 0);
+        let status = if failed { RunStatus::Failed } else { RunStatus::Completed };
+        self.end_run(status, EventKind::RunFinished, now);
+    }
+
+    fn end_run(&mut self, status: RunStatus, kind: EventKind, now: Millis) {
+        self.row.status = status;
+        self.row.finished_at = Some(now);
+        self.dirty.run = true;
+        self.dirty.queue = true;
+        self.event(now, kind, None, Some(status.word().to_owned()));
+    }
+
+    /// The orchestrator was away for this long: nobody could renew a lease or claim a task meanwhile.
+    pub fn extend_leases(&mut self, by: Millis, now: Millis) {
+        if by <= 0 || self.row.status != RunStatus::Running {
+            return;
+        }
+        for index in 0..self.groups.len() {
+            self.groups[index].wanted_at += by;
+            self.dirty.groups.insert(index);
+        }
+        let held: Vec<TaskId> = self.held.values().copied().collect();
+        for id in &held {
+            if let Some(lease) = self.tasks.get_mut(id).and_then(|task| task.lease.as_mut()) {
+                lease.expires_at += by;
+                self.touch(*id, super::Touch::Beat);
+            }
+        }
+        if !held.is_empty() {
+            let detail = format!("{} leases by {by} ms: the orchestrator was away", held.len());
+            self.event(now, EventKind::LeasesExtended, None, Some(detail));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the passing of time changes.
+
+use crate::api::{EventKind, RunStatus, TaskId, TaskState};
+use crate::orchestrator::store::clock::Millis;
+use crate::orchestrator::store::contract::Swept;
+
+use super::rows::{BulkEnd, NewEvent, RunState};
+
+/// How stale the saved time of a runner or a group may become.
+pub(super) const SAVE_PRESENCE_MS: Millis = 10_000;
+
+/// Runners a run remembers; beyond, those heard of longest ago are forgotten, so that made-up names cannot
+/// fill the memory. Twice what a large run has.
+pub(super) const MAX_RUNNERS: usize = 20_000;
+
+impl RunState {
+    pub fn sweep(&mut self, now: Millis) -> Swept {
+        let mut swept = Swept::default();
+        if self.row.status != RunStatus::Running {
+            return swept;
+        }
+        for id in self.expired(now) {
+            self.lose(id, now, "its lease ran out");
+            swept.leases_lost += 1;
+        }
+        for group in 0..self.groups.len() {
+            swept.tasks_unclaimed += self.fail_unclaimed(group, now);
+        }
+        self.save_presence();
+        self.finish_run_if_over(now);
+        swept
+    }
+
+    fn expired(&self, now: Millis) -> Vec<TaskId> {
+        let mut expired: Vec<TaskId> = self
+            .held
+            .values()
+            .copied()
+            .filter(|id| self.tasks[id].lease.as_ref().is_some_and(|lease| lease.expires_at <= now))
+            .collect();
+        expired.sort_unstable();
+        expired
+    }
+
+    fn fail_unclaimed(&mut self, index: usize, now: Millis) -> u64 {
+        let group = &self.groups[index];
+        if group.counts.pending == 0 || now - group.wanted_at < self.row.pending_timeout_ms {
+            return 0;
+        }
+        let seconds = self.row.pending_timeout_ms / 1000;
+        let ended = self.end_pending(index, TaskState::Failed, "unclaimed");
+        let detail = format!("unclaimed: {ended} tasks, no runner for them was seen for {seconds} s");
+        self.group_event(index, now, EventKind::TaskFailed, detail);
+        ended
+    }
+
+    /// Ends all pending tasks of a group, in memory and out of it. Their rows change in the database by one
+    /// statement, and one event speaks for all of them.
+    pub(super) fn end_pending(&mut self, index: usize, state: TaskState, reason: &'static str) -> u64 {
+        let group = &mut self.groups[index];
+        let ended = std::mem::take(&mut group.counts.pending);
+        *super::rows::count_of(&mut group.counts, state) += ended;
+        let in_memory = std::mem::take(&mut group.queue);
+        group.head = TaskId::MAX;
+        group.fetched_to = TaskId::MAX;
+        for id in in_memory {
+            // A row with unsaved changes is saved first, as it is, and then ended like the others.
+            if !self.dirty.tasks.contains_key(&id) {
+                self.tasks.remove(&id);
+            }
+        }
+        self.dirty.groups.insert(index);
+        self.dirty.bulk.push(BulkEnd { group: index, state, reason });
+        self.dirty.queue = true;
+        ended
+    }
+
+    pub(super) fn group_event(&mut self, index: usize, now: Millis, kind: EventKind, detail: String) {
+        let event = NewEvent {
+            at: now,
+            kind,
+            task_id: None,
+            alias: Some(self.groups[index].alias.clone()),
+            number: None,
+            attempt: None,
+            host: None,
+            runner_id: None,
+            detail: Some(detail),
+        };
+        self.dirty.events.push(event);
+    }
+
+    fn save_presence(&mut self) {
+        if self.runners.len() > MAX_RUNNERS {
+            self.forget_runners();
+        }
+        for (id, runner) in &mut self.runners {
+            if runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS {
+                runner.saved_at = runner.seen_at;
+                self.dirty.runners.insert(id.clone());
+                self.dirty.hosts.insert(runner.host.clone());
+                if let Some(&held) = self.held.get(id) {
+                    self.dirty.groups.insert(self.tasks[&held].group);
+                }
+            }
+        }
+    }
+
+    fn forget_runners(&mut self) {
+        let mut idle: Vec<(Millis, String)> = self
+            .runners
+            .iter()
+            .filter(|(id, _)| !self.held.contains_key(*id))
+            .map(|(id, runner)| (runner.seen_at, id.clone()))
+            .collect();
+        idle.sort_unstable();
+        for (_, id) in idle.into_iter().take(self.runners.len() - MAX_RUNNERS) {
+            self.runners.remove(&id);
+            self.dirty.runners.insert(id);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Copies of the file while it serves, and back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::orchestrator::store::OpenError;
+
+use super::{lock, open};
+
+/// Pages copied at a time; between two steps the writer goes on.
+const STEP_PAGES: i32 = 1024;
+const STEP_PAUSE: Duration = Duration::from_millis(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{0} exists: a backup never replaces a file")]
+    Exists(std::path::PathBuf),
+    #[error("could not write the backup")]
+    File(#[from] std::io::Error),
+    #[error("could not copy the database")]
+    Database(#[from] rusqlite::Error),
+}
+
+/// Copies a database that may be in use into a new file, which appears under its name when it is whole.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+    if to.exists() {
+        return Err(BackupError::Exists(to.to_owned()));
+    }
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let part = tempfile::Builder::new().prefix(".backup-").tempfile_in(folder)?;
+    {
+        let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut target = Connection::open(part.path())?;
+        Backup::new(&source, &mut target)?.run_to_completion(STEP_PAGES, STEP_PAUSE, None)?;
+        // The copy carries the write-ahead mode of its source; one plain file is easier to carry about.
+        target.pragma_update(None, "journal_mode", "DELETE")?;
+    }
+    part.as_file().sync_all()?;
+    part.persist_noclobber(to).map_err(|error| error.error)?;
+    fs_err::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// Whether a file is a whole backup that this program can use; changes nothing.
+pub fn check_backup(path: &Path) -> Result<(), OpenError> {
+    let failed = |cause: rusqlite::Error| open::unreadable(path, cause);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(failed)?;
+    if verdict != "ok" {
+        return Err(open::unreadable(path, verdict));
+    }
+    open::check_version(path, &mut connection)?;
+    let known = "SELECT next_task FROM orchestrator";
+    connection.query_row(known, [], |_| Ok(())).map_err(failed)
+}
+
+/// Puts a checked backup in the place of a database that no orchestrator has open. The replaced database is
+/// kept beside it as `NAME.before-restore`.
+pub fn restore_backup(backup: &Path, database: &Path) -> Result<(), OpenError> {
+    check_backup(backup)?;
+    let _lock = lock::take(database)?;
+    let name = |suffix: &str| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    };
+    let file = |cause: std::io::Error| OpenError::File { path: database.to_owned(), cause };
+    let part = name(".restoring");
+    fs_err::copy(backup, &part).map_err(file)?;
+    fs_err::File::open(&part).and_then(|copy| copy.sync_all()).map_err(file)?;
+    if database.exists() {
+        // With its write-ahead log taken in, so that the kept file is whole by itself.
+        if let Ok(old) = Connection::open(database) {
+            old.pragma_update(None, "journal_mode", "DELETE").ok();
+        }
+        fs_err::rename(database, name(".before-restore")).map_err(file)?;
+    }
+    for leftover in [name("-wal"), name("-shm")] {
+        if leftover.exists() {
+            fs_err::remove_file(leftover).map_err(file)?;
+        }
+    }
+    fs_err::rename(&part, database).map_err(file)
+}

@@ -1,0 +1,240 @@
+//! Rows of SQLite to rows of the rules and back.
+
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::api::{Alias, AttemptOutcome, CreateRun, HostStage, RunStatus, TaskCounts, TaskId, TaskState};
+use crate::orchestrator::store::clock::Millis;
+use crate::orchestrator::store::contract::Upload;
+use crate::orchestrator::store::rules::{
+    AttemptRow, Ended, GroupRow, HeldLease, HostRow, RunRow, RunState, RunnerRow, TaskRow,
+};
+use crate::orchestrator::store::words::Word;
+
+pub const TASK_COLUMNS: &str = "id, grp, number, state, fence, attempts, free, failures, lost_hosts, runner_id, \
+     host, request_id, claimed_at, expires_at, beat_at, status, progress, message, upload_sha256, upload_size, \
+     upload_key, upload_verified, ended_fence, ended_outcome, ended_sha256, ended_runner, ended_host, reason, \
+     error_message";
+pub const ATTEMPT_COLUMNS: &str = "task, attempt, runner_id, host, outcome, claimed_at, ended_at, error_type, \
+     error_message, upload_sha256, upload_size, upload_key, upload_verified, accepted";
+pub const RUN_COLUMNS: &str = "key, id, spec, status, created_at, finished_at, first_task, total";
+
+/// A value that this program did not write.
+fn invalid(column: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    let cause = format!("column {column}: {}", cause.into());
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
+}
+
+pub fn word<T: Word>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    T::from_word(text).ok_or_else(|| invalid(column, format!("`{text}` is not known")))
+}
+
+fn json<T: serde::de::DeserializeOwned + Default>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        Some(text) => serde_json::from_str(text).map_err(|cause| invalid(column, cause)),
+        None => Ok(T::default()),
+    }
+}
+
+pub fn alias(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Alias>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(Alias::try_from).transpose().map_err(|cause| invalid(column, cause))
+}
+
+/// A list as JSON; nothing where it is empty, as it mostly is.
+pub fn json_list<T: serde::Serialize>(list: &[T]) -> Option<String> {
+    if list.is_empty() {
+        return None;
+    }
+    Some(serde_json::to_string(list).expect("lists of names and numbers are JSON"))
+}
+
+pub fn task(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
+    let state: TaskState = word(row, "state")?;
+    let group: i64 = row.get("grp")?;
+    let held = matches!(state, TaskState::Claimed | TaskState::Running);
+    Ok(TaskRow {
+        id: row.get("id")?,
+        group: usize::try_from(group).map_err(|cause| invalid("grp", cause))?,
+        number: row.get("number")?,
+        state,
+        fence: row.get("fence")?,
+        attempts: row.get("attempts")?,
+        free: row.get("free")?,
+        failures: row.get("failures")?,
+        lost_hosts: json(row, "lost_hosts")?,
+        lease: if held { Some(lease(row)?) } else { None },
+        ended: ended(row)?,
+        reason: row.get("reason")?,
+        error_message: row.get("error_message")?,
+    })
+}
+
+fn lease(row: &Row<'_>) -> rusqlite::Result<HeldLease> {
+    Ok(HeldLease {
+        runner_id: row.get("runner_id")?,
+        host: row.get("host")?,
+        request_id: row.get("request_id")?,
+        claimed_at: row.get("claimed_at")?,
+        expires_at: row.get("expires_at")?,
+        beat_at: row.get("beat_at")?,
+        status: row.get("status")?,
+        progress: row.get("progress")?,
+        message: row.get("message")?,
+        upload: upload(row)?,
+    })
+}
+
+fn ended(row: &Row<'_>) -> rusqlite::Result<Option<Ended>> {
+    let Some(fence) = row.get("ended_fence")? else { return Ok(None) };
+    Ok(Some(Ended {
+        fence,
+        outcome: word::<AttemptOutcome>(row, "ended_outcome")?,
+        sha256: row.get("ended_sha256")?,
+        runner_id: row.get("ended_runner")?,
+        host: row.get("ended_host")?,
+    }))
+}
+
+fn upload(row: &Row<'_>) -> rusqlite::Result<Option<Upload>> {
+    let Some(sha256) = row.get("upload_sha256")? else { return Ok(None) };
+    let size: i64 = row.get("upload_size")?;
+    Ok(Some(Upload {
+        sha256,
+        size: u64::try_from(size).map_err(|cause| invalid("upload_size", cause))?,
+        key: row.get("upload_key")?,
+        verified: row.get("upload_verified")?,
+    }))
+}
+
+pub fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
+    Ok(AttemptRow {
+        task: row.get("task")?,
+        attempt: row.get("attempt")?,
+        runner_id: row.get("runner_id")?,
+        host: row.get("host")?,
+        outcome: word(row, "outcome")?,
+        claimed_at: row.get("claimed_at")?,
+        ended_at: row.get("ended_at")?,
+        error_type: row.get("error_type")?,
+        error_message: row.get("error_message")?,
+        upload: upload(row)?,
+        accepted: row.get("accepted")?,
+    })
+}
+
+pub fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let text: String = row.get("spec")?;
+    let spec: CreateRun = serde_json::from_str(&text).map_err(|cause| invalid("spec", cause))?;
+    Ok(RunRow {
+        key: row.get("key")?,
+        id: spec.run_id,
+        spec: text,
+        workload: Arc::new(spec.workload),
+        lease_ms: Millis::from(spec.lease_seconds) * 1000,
+        max_attempts: spec.max_attempts,
+        max_failure_retries: spec.max_failure_retries,
+        pending_timeout_ms: Millis::from(spec.pending_timeout_seconds) * 1000,
+        results: spec.results,
+        seed: spec.seed,
+        status: word::<RunStatus>(row, "status")?,
+        created_at: row.get("created_at")?,
+        finished_at: row.get("finished_at")?,
+        first_task: row.get("first_task")?,
+        total: row.get("total")?,
+    })
+}
+
+pub fn counts(row: &Row<'_>) -> rusqlite::Result<TaskCounts> {
+    let count = |column: &str| -> rusqlite::Result<u64> {
+        let value: i64 = row.get(column)?;
+        u64::try_from(value).map_err(|cause| invalid(column, cause))
+    };
+    Ok(TaskCounts {
+        total: count("total")?,
+        pending: count("pending")?,
+        claimed: count("claimed")?,
+        running: count("running")?,
+        completed: count("completed")?,
+        failed: count("failed")?,
+        cancelled: count("cancelled")?,
+    })
+}
+
+fn group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
+    let head: TaskId = row.get("head")?;
+    Ok(GroupRow {
+        provider: row.get("provider")?,
+        instance_type: row.get("instance_type")?,
+        alias: alias(row, "alias")?.ok_or_else(|| invalid("alias", "is missing"))?,
+        counts: counts(row)?,
+        head,
+        wanted_at: row.get("wanted_at")?,
+        queue: Default::default(),
+        fetched_to: head,
+    })
+}
+
+fn host(row: &Row<'_>) -> rusqlite::Result<(String, HostRow)> {
+    let host = HostRow {
+        provider: row.get("provider")?,
+        alias: alias(row, "alias")?,
+        stage: word::<HostStage>(row, "stage")?,
+        message: row.get("message")?,
+        drained: row.get("drained")?,
+        quick_failures: json(row, "quick_failures")?,
+        completed: row.get("completed")?,
+        seen_at: row.get("seen_at")?,
+    };
+    Ok((row.get("host")?, host))
+}
+
+fn runner(row: &Row<'_>) -> rusqlite::Result<(String, RunnerRow)> {
+    let seen_at = row.get("seen_at")?;
+    let runner = RunnerRow {
+        host: row.get("host")?,
+        provider: row.get("provider")?,
+        instance_type: row.get("instance_type")?,
+        alias: alias(row, "alias")?,
+        seen_at,
+        gone: row.get("gone")?,
+        saved_at: seen_at,
+    };
+    Ok((row.get("runner_id")?, runner))
+}
+
+pub fn groups(connection: &Connection, key: i64) -> rusqlite::Result<Vec<GroupRow>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM groups WHERE run = ? ORDER BY grp")?;
+    statement.query_map([key], group)?.collect()
+}
+
+/// The run with its groups, hosts, runners and handed-out tasks. `find` is a condition on `runs`.
+pub fn load_run(
+    connection: &Connection,
+    find: &str,
+    value: &dyn rusqlite::ToSql,
+) -> rusqlite::Result<Option<RunState>> {
+    let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE {find}");
+    let found = connection.prepare_cached(&sql)?.query_row([value], run).optional()?;
+    let Some(row) = found else { return Ok(None) };
+    let (key, over) = (row.key, row.status.is_final());
+    let tasks = (row.first_task, row.first_task + TaskId::from(row.total));
+    let mut state = RunState::new(row, groups(connection, key)?);
+    let mut hosts = connection.prepare_cached("SELECT * FROM hosts WHERE run = ?")?;
+    state.hosts = hosts.query_map([key], host)?.collect::<rusqlite::Result<_>>()?;
+    let mut runners = connection.prepare_cached("SELECT * FROM runners WHERE run = ?")?;
+    state.runners = runners.query_map([key], runner)?.collect::<rusqlite::Result<_>>()?;
+    if !over {
+        let sql = format!(
+            "SELECT {TASK_COLUMNS} FROM tasks WHERE id >= ? AND id < ? AND state IN ('claimed', 'running')"
+        );
+        let mut active = connection.prepare_cached(&sql)?;
+        for row in active.query_map([tasks.0, tasks.1], task)? {
+            state.take_in(row?);
+        }
+    }
+    Ok(Some(state))
+}

@@ -1,0 +1,89 @@
+//! What concerns the SQLite file itself: locks, damage, backups, crashes.
+
+use bench::orchestrator::store::{
+    Durability, OpenError, Options, StoreTarget, check_backup, open, restore_backup,
+};
+
+use crate::fixture::{Fixture, claim, run};
+
+fn path(f: &Fixture) -> std::path::PathBuf {
+    match &f.target {
+        StoreTarget::Sqlite(path) => path.clone(),
+        other => panic!("{other} is no file"),
+    }
+}
+
+async fn open_error(target: &StoreTarget) -> OpenError {
+    match open(target, Options { durability: Durability::OsBuffered, clock: None }).await {
+        Ok(_) => panic!("{target} was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_second_orchestrator_on_one_file_is_refused() {
+    let mut f = Fixture::sqlite().await;
+    assert!(matches!(open_error(&f.target).await, OpenError::InUse { .. }));
+    f.reopen().await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orchestrator.db");
+    let bytes = b"this is not a database, but somebody's only copy of something".repeat(100);
+    std::fs::write(&file, &bytes).unwrap();
+    let error = open_error(&StoreTarget::Sqlite(file.clone())).await;
+    assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_schema_from_the_future_is_refused() {
+    let f = Fixture::sqlite().await;
+    f.store.close().await;
+    let file = path(&f);
+    rusqlite::Connection::open(&file)
+        .unwrap()
+        .execute(
+            "INSERT INTO refinery_schema_history SELECT 999, name, applied_on, checksum \
+             FROM refinery_schema_history WHERE version = 1",
+            [],
+        )
+        .unwrap();
+    assert!(matches!(open_error(&f.target).await, OpenError::NewerSchema { found: 999, .. }));
+    assert!(matches!(check_backup(&file), Err(OpenError::NewerSchema { .. })));
+}
+
+#[tokio::test]
+async fn a_backup_taken_while_serving_can_be_restored() {
+    let mut f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 500)])).await;
+    f.claim(&id, claim("r", "h", None)).await;
+    let copy = path(&f).with_file_name("copy.db");
+    f.store.backup(&copy).await.unwrap();
+    let at_backup = f.store.run(&id).await.unwrap();
+    assert!(f.store.backup(&copy).await.is_err(), "a backup replaces nothing");
+    f.claim(&id, claim("r2", "h", None)).await;
+    assert!(matches!(restore_backup(&copy, &path(&f)), Err(OpenError::InUse { .. })));
+    f.store.close().await;
+    restore_backup(&copy, &path(&f)).unwrap();
+    f.reopen().await;
+    assert_eq!(f.store.run(&id).await.unwrap(), at_backup);
+    assert!(path(&f).with_file_name("orchestrator.db.before-restore").exists());
+}
+
+#[tokio::test]
+async fn what_is_no_backup_replaces_nothing() {
+    let mut f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 1)])).await;
+    f.store.close().await;
+    let copy = path(&f).with_file_name("copy.db");
+    std::fs::write(&copy, b"not a backup").unwrap();
+    assert!(matches!(restore_backup(&copy, &path(&f)), Err(OpenError::Unreadable { .. })));
+    std::fs::remove_file(&copy).unwrap();
+    rusqlite::Connection::open(&copy).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    assert!(restore_backup(&copy, &path(&f)).is_err(), "a database of something else");
+    f.reopen().await;
+    f.store.run(&id).await.unwrap();
+}
