@@ -29,7 +29,7 @@ pub async fn create_is_idempotent_and_conflicts_are_refused(f: Fixture) {
     let mut other = spec;
     other.seed = 8;
     assert_eq!(refusal(f.store.create_run(other).await), ErrorCode::RunConflict);
-    assert_eq!(f.store.runs().await.unwrap(), [view.clone()]);
+    assert_eq!(f.store.runs().await.unwrap(), std::slice::from_ref(&view));
     assert_eq!(f.store.run(&view.run_id).await.unwrap(), view);
     assert_eq!(f.store.totals().await.unwrap().pending, 5);
 }
