@@ -14,6 +14,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod doctor;
+pub mod document;
 pub mod master;
 pub mod orchestrator;
 pub mod plan;
