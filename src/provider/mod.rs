@@ -1,1 +1,23 @@
-//! (filled by its slice)
+//! Provider backends: folders with a manifest (`provider.json`), embedded in the binary or on disk. Nothing
+//! here knows a cloud by name; what a backend needs stands in its folder.
+//!
+//! ```text
+//!  infrastructure/<name>/provider.json ──▶ Manifest ─┐
+//!                       instance-types.json ▶ Catalog ├─▶ Backend ──▶ Registry ──▶ config, plan
+//!  --infrastructure DIR, BENCH_PROVIDER_PATH ─────────┘
+//! ```
+
+mod catalog;
+mod folder;
+mod manifest;
+mod registry;
+mod settings;
+
+pub use catalog::{Catalog, InstanceFacts};
+pub use folder::Folder;
+pub use manifest::{
+    Arch, ArchitectureRule, CredentialSource, Driver, Encoding, ErrorClass, ErrorClassName, HostCommand,
+    HostCommands, HostState, InstanceTypes, Manifest, OrchestratorKind, Phase, Setting, SettingType, TagRules,
+    Tool, UserData, schema,
+};
+pub use registry::{Backend, Registry, RegistryError};
