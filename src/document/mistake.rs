@@ -171,6 +171,8 @@ impl<'d> Mistakes<'d> {
             return Ok(());
         }
         self.found.sort_by_key(|(offset, _)| *offset);
+        // Two checks may say the same about one value.
+        self.found.dedup();
         let mistakes = self.found.into_iter().map(|(_, mistake)| mistake).collect();
         Err(InvalidDocument { mistakes, omitted: self.omitted, source: None })
     }

@@ -29,6 +29,24 @@ impl Schema {
         Schema::new(value)
     }
 
+    /// As [`Schema::of`], where keys that `T` does not know hold an `A`, a list that is not empty.
+    pub fn of_open<T: JsonSchema, A: JsonSchema>() -> Schema {
+        let mut generator = SchemaSettings::draft2020_12().into_generator();
+        let mut others = generator.subschema_for::<A>().to_value();
+        let mut value = generator.into_root_schema_for::<T>().to_value();
+        normalise(&mut others);
+        normalise(&mut value);
+        others["minItems"] = json!(1);
+        value["additionalProperties"] = others;
+        Schema::new(value)
+    }
+
+    /// The keys that the root knows by name.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let properties = self.value.get("properties").and_then(Value::as_object);
+        properties.into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
     pub fn new(value: Value) -> Schema {
         Schema { value, validator: OnceLock::new() }
     }

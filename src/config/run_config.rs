@@ -1,0 +1,149 @@
+//! The checked config, in the form in which the program works with it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::file::{Binary, InstanceEntry, Limits, Mode, RunFile, TaskRunnersFile};
+use super::workload;
+use crate::api::{Alias, Workload};
+use crate::document::{Document, Member};
+use crate::provider::{Arch, Registry};
+
+/// A config without mistakes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunConfig {
+    /// The file as the user named it.
+    pub file: String,
+    /// Its text, to be kept with the run.
+    #[serde(skip)]
+    pub text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ruby_version: Option<String>,
+    /// 1 to 1,000,000.
+    pub runs_per_instance_type: u32,
+    pub task_runners: TaskRunners,
+    pub workload: Workload,
+    pub limits: Limits,
+    /// Provider instances that have instance types, in the order of the file.
+    pub providers: Vec<ProviderInstance>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskRunners {
+    /// Most task runners on one host, 1 to 1,000,000; absent: the driver's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    pub source: RunnerSource,
+    /// The container image, wherever one is needed (also by `docker` on the local machine).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// How the task runner comes to a cloud's host.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum RunnerSource {
+    Image {
+        image: String,
+    },
+    Build {
+        repo: String,
+        reference: String,
+    },
+    /// Programs by architecture; the master's own stands in for its architecture.
+    Binary {
+        binaries: BTreeMap<Arch, Binary>,
+    },
+}
+
+/// A named, configured endpoint of a backend.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProviderInstance {
+    pub name: String,
+    pub backend: String,
+    /// The backend's settings, defaults filled in.
+    pub settings: Map<String, Value>,
+    /// At least one.
+    pub instance_types: Vec<InstanceType>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceType {
+    pub instance_type: String,
+    pub alias: Alias,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcpu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+    pub spot: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price_usd_per_h: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_usd_per_h: Option<f64>,
+}
+
+/// From a document that was found to be free of mistakes.
+pub(super) fn convert(document: &Document, registry: &Registry) -> RunConfig {
+    let is_key = |name: &str| super::schema().keys().any(|key| key == name);
+    let (keys, lists): (Vec<&Member>, Vec<&Member>) =
+        document.root().members().iter().partition(|m| is_key(&m.name));
+    let known: Map<String, Value> = keys.iter().map(|m| (m.name.clone(), m.value.to_value())).collect();
+    let file: RunFile = typed(Value::Object(known));
+    let providers = lists.iter().map(|list| provider_instance(list, &file, registry)).collect();
+    RunConfig {
+        file: document.file().to_owned(),
+        text: document.text().to_owned(),
+        workload: workload::convert(file.workload, file.ruby_version.as_deref()),
+        ruby_version: file.ruby_version,
+        runs_per_instance_type: file.runs_per_instance_type,
+        task_runners: task_runners(file.task_runners),
+        limits: file.limits,
+        providers,
+    }
+}
+
+/// The schema is generated from the type, so a document that fits the one fits the other.
+fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("what fits the schema fits the type that it was made from")
+}
+
+fn provider_instance(list: &Member, file: &RunFile, registry: &Registry) -> ProviderInstance {
+    let nothing = Map::new();
+    let given = file.providers.get(&list.name).unwrap_or(&nothing);
+    let name = given.get("backend").and_then(Value::as_str).unwrap_or(&list.name);
+    let backend = registry.get(name).expect("the check found every provider instance's backend");
+    let entries: Vec<InstanceEntry> = typed(list.value.to_value());
+    ProviderInstance {
+        name: list.name.clone(),
+        backend: backend.name().to_owned(),
+        settings: backend.settings(given),
+        instance_types: entries.into_iter().map(InstanceType::from).collect(),
+    }
+}
+
+impl From<InstanceEntry> for InstanceType {
+    fn from(entry: InstanceEntry) -> InstanceType {
+        InstanceType {
+            instance_type: entry.instance_type,
+            alias: entry.alias.parse().expect("the schema holds the alias's pattern"),
+            vcpu: entry.vcpu,
+            arch: entry.arch,
+            spot: entry.spot,
+            max_price_usd_per_h: entry.max_price_usd_per_h,
+            price_usd_per_h: entry.price_usd_per_h,
+        }
+    }
+}
+
+fn task_runners(file: TaskRunnersFile) -> TaskRunners {
+    let binaries = file.binaries.by_arch();
+    let reference = file.reference.unwrap_or_else(|| "main".to_owned());
+    let source = match (file.mode, file.image.clone(), file.repo) {
+        (Some(Mode::Image) | None, Some(image), _) => RunnerSource::Image { image },
+        (Some(Mode::Build) | None, _, Some(repo)) => RunnerSource::Build { repo, reference },
+        _ => RunnerSource::Binary { binaries },
+    };
+    TaskRunners { count: file.count, source, image: file.image }
+}

@@ -1,0 +1,75 @@
+//! What keeps a config without mistakes from becoming a plan.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::provider::Arch;
+
+/// Every problem of a config, found against the backends' facts and the machine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanError {
+    pub problems: Vec<Problem>,
+}
+
+impl std::error::Error for PlanError {}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "problem", rename_all = "snake_case")]
+pub enum Problem {
+    #[error(
+        "the {fact} of `{instance_type}` (alias `{alias}` of `{provider}`) is unknown: give `{key}` in the \
+         config, add the type to the catalog of the backend `{backend}`, or use a backend that can ask its cloud{}",
+        .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+    )]
+    UnknownFact {
+        provider: String,
+        backend: String,
+        instance_type: String,
+        alias: String,
+        /// `vCPU count` or `architecture`.
+        fact: &'static str,
+        /// The config's key for it.
+        key: &'static str,
+        nearest: Option<String>,
+    },
+    #[error(
+        "`vcpu` of alias `{alias}` of `{provider}` is {vcpu}, but this machine has {online_cpus} CPUs that bench \
+         may use"
+    )]
+    MoreThanMachine { provider: String, alias: String, vcpu: u32, online_cpus: u32 },
+    #[error("`arch` of alias `{alias}` of `{provider}` is {arch}, but this machine is {machine}")]
+    OtherMachine { provider: String, alias: String, arch: Arch, machine: Arch },
+    #[error(
+        "no task runner program for {arch} (needed by {}): give `task_runners.binaries.{arch}`, or an image",
+        .aliases.iter().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(", ")
+    )]
+    MissingBinary { arch: Arch, aliases: Vec<String> },
+    #[error("the run has {tasks} tasks, the orchestrator takes at most {most} in one run")]
+    TooManyTasks { tasks: u64, most: u64 },
+    #[error("the run has {instance_types} instance types, the orchestrator takes at most {most} in one run")]
+    TooManyTypes { instance_types: u64, most: u64 },
+    #[error(
+        "the price of {} is unknown, and `limits.max_cost_usd` is set: give `price_usd_per_h` in the config, \
+         or add it to the backend's catalog",
+        .aliases.iter().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(", ")
+    )]
+    UnknownPrice { aliases: Vec<String> },
+    #[error(
+        "the plan costs up to {cost_usd:.2} USD ({hourly_usd:.2} USD an hour until hosts end themselves after \
+         {ttl_minutes} minutes), `limits.max_cost_usd` is {limit_usd:.2}"
+    )]
+    OverLimit { cost_usd: f64, hourly_usd: f64, ttl_minutes: u32, limit_usd: f64 },
+}
