@@ -42,6 +42,12 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what a config would make: hosts, task runners, tasks and cost. Creates nothing
+    Plan(super::plan::Args),
+    /// Check a config, or print its JSON Schema
+    Config(super::config::Args),
+    /// List and show provider backends
+    Provider(super::provider::Args),
     /// Print a completion script for a shell
     Completions(super::completions::Args),
     /// Start, measure and end one process of a workload (used by the task runner)

@@ -7,7 +7,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Cli, Command, Global};
-use super::{Context, Exit, Failure, Format, Output, completions, launch};
+use super::{Context, Exit, Failure, Format, Output, completions, config, launch, plan, provider};
 
 /// Parses, starts logging, runs one command and maps its result to an exit code.
 pub fn main() -> ExitCode {
@@ -38,6 +38,9 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
+        Command::Config(args) => config::execute(args, context),
+        Command::Plan(args) => plan::execute(args, context),
+        Command::Provider(args) => provider::execute(args, context),
         Command::Completions(args) => completions::execute(args, context),
         Command::Launch(args) => launch::execute(args, context),
     }

@@ -2,11 +2,14 @@
 
 mod arguments;
 mod completions;
+pub mod config;
 mod context;
 mod entry;
 mod exit;
 mod launch;
 mod output;
+mod plan;
+pub mod provider;
 
 pub use context::Context;
 pub use entry::main;

@@ -81,7 +81,11 @@ fn check_task_runners(root: &Node, mistakes: &mut Mistakes<'_>) {
         let both = member.value.get("path").is_some() == member.value.get("url").is_some();
         if matches!(member.value.kind, Kind::Object(_)) && both {
             let path = path.key("binaries").key(&member.name);
-            mistakes.wrong_value(Place::of(path, &member.value), "exactly one of `path` and `url` in it", None);
+            mistakes.wrong_value(
+                Place::of(path, &member.value),
+                "exactly one of `path` and `url` in it",
+                None,
+            );
         }
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn check_providers(document: &Document, registry: &Registry, mistakes
     let is_list = |m: &&Member| !keys.contains(&m.name.as_str()) && matches!(m.value.kind, Kind::Array(_));
     let lists: Vec<&Member> = root.members().iter().filter(is_list).collect();
     if !root.members().iter().any(|m| !keys.contains(&m.name.as_str())) {
-        let expected = format!("at least one provider instance with its instance types: {}", quoted(registry.names()));
+        let expected =
+            format!("at least one provider instance with its instance types: {}", quoted(registry.names()));
         let message = format!("the config has no instance types, expected {expected}");
         mistakes.add(Place { path: Path::root(), offset: root.start, found: None }, &expected, None, message);
     }

@@ -30,7 +30,8 @@ fn of_file(file: WorkloadFile) -> Workload {
             let command = command.expect("the check found one of `command` and `builtin`");
             let program = Path::new(&command[0]).file_name().map(|n| n.to_string_lossy().into_owned());
             let name = file.name.or(program).unwrap_or_else(|| "command".to_owned());
-            let output = file.output.map(|o| OutputSource { file: o.file, format: o.format, pattern: o.pattern });
+            let output =
+                file.output.map(|o| OutputSource { file: o.file, format: o.format, pattern: o.pattern });
             Workload {
                 name: name.chars().take(64).collect(),
                 timeout_seconds: seconds(file.timeout_minutes.unwrap_or(TIMEOUT_MINUTES)),

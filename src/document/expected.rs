@@ -103,7 +103,9 @@ fn array(root: &Value, schema: &Value) -> String {
         }
     });
     match schema.get("minItems").and_then(Value::as_u64) {
-        Some(n) if n > 0 => format!("a list of at least {n} {}", elements.trim_end_matches(if n == 1 { "s" } else { "" })),
+        Some(n) if n > 0 => {
+            format!("a list of at least {n} {}", elements.trim_end_matches(if n == 1 { "s" } else { "" }))
+        }
         _ => format!("a list of {elements}"),
     }
 }
@@ -118,9 +120,15 @@ mod tests {
         let root = json!({ "$defs": { "N": { "type": "integer", "minimum": 1, "maximum": 1_000_000 } } });
         let cases = [
             (json!({ "$ref": "#/$defs/N" }), "an integer from 1 to 1,000,000"),
-            (json!({ "type": "number", "exclusiveMinimum": 0.0, "maximum": 2.5 }), "a number greater than 0, at most 2.5"),
+            (
+                json!({ "type": "number", "exclusiveMinimum": 0.0, "maximum": 2.5 }),
+                "a number greater than 0, at most 2.5",
+            ),
             (json!({ "enum": ["a", "b"] }), "one of `a`, `b`"),
-            (json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }), "a list of at least 1 string"),
+            (
+                json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+                "a list of at least 1 string",
+            ),
             (json!({ "type": "string", "x-expected": "a name" }), "a name"),
             (json!({ "type": "string", "minLength": 1, "maxLength": 9 }), "a string of 1 to 9 characters"),
             (json!({ "type": "boolean" }), "`true` or `false`"),

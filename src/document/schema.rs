@@ -75,9 +75,9 @@ fn normalise(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     drop_null(object);
     plain_enumeration(object);
-    object.remove("format");
+    object.shift_remove("format");
     if object.get("default") == Some(&Value::Null) {
-        object.remove("default");
+        object.shift_remove("default");
     }
     if object.get("additionalProperties") == Some(&Value::Bool(false)) {
         object.insert("patternProperties".into(), json!({ "^[_$]": true }));
@@ -108,7 +108,7 @@ fn drop_null(object: &mut Map<String, Value>) {
     let is_optional =
         |list: &Value| list.as_array().is_some_and(|list| list.len() == 2 && list.contains(&null));
     if object.get("anyOf").is_some_and(is_optional)
-        && let Some(Value::Array(list)) = object.remove("anyOf")
+        && let Some(Value::Array(list)) = object.shift_remove("anyOf")
     {
         let wanted = list.into_iter().filter(|s| *s != null);
         for (keyword, value) in wanted.filter_map(|s| s.as_object().cloned()).flatten() {
@@ -136,7 +136,7 @@ fn plain_enumeration(object: &mut Map<String, Value>) {
         names.extend(variant.get("const").cloned());
         names.extend(variant.get("enum").and_then(Value::as_array).cloned().into_iter().flatten());
     }
-    object.remove("oneOf");
+    object.shift_remove("oneOf");
     object.insert("type".into(), json!("string"));
     object.insert("enum".into(), Value::Array(names));
     if !lines.is_empty() {

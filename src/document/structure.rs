@@ -76,7 +76,8 @@ impl<'c> Check<'c, '_> {
     }
 
     fn unknown_key(&mut self, name: &str, path: &Path, node: &Node, rule: &Value) {
-        let known: Vec<&str> = properties(rule).map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default();
+        let known: Vec<&str> =
+            properties(rule).map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default();
         let nearest = nearest(name, known.iter().copied());
         let mut message = format!("unknown key `{name}`");
         if let Some(nearest) = &nearest {
@@ -125,7 +126,8 @@ mod tests {
             "$defs": { "Mode": { "type": "string", "enum": ["image", "build"] } }
         }));
         let document =
-            Document::parse("c", "{\n\"mdoe\": 1,\n\"mode\": \"biuld\",\n\"list\": [1, \"four\", 10]}").unwrap();
+            Document::parse("c", "{\n\"mdoe\": 1,\n\"mode\": \"biuld\",\n\"list\": [1, \"four\", 10]}")
+                .unwrap();
         let mut mistakes = Mistakes::new(&document);
         schema.check(document.root(), &Path::root(), &mut mistakes);
         assert_eq!(

@@ -81,9 +81,9 @@ impl Node {
             Kind::Number(number) => Value::Number(number.clone()),
             Kind::String(text) => Value::String(text.clone()),
             Kind::Array(elements) => Value::Array(elements.iter().map(Node::to_value).collect()),
-            Kind::Object(members) => {
-                Value::Object(members.iter().map(|m| (m.name.clone(), m.value.to_value())).collect::<Map<_, _>>())
-            }
+            Kind::Object(members) => Value::Object(
+                members.iter().map(|m| (m.name.clone(), m.value.to_value())).collect::<Map<_, _>>(),
+            ),
         }
     }
 
@@ -230,9 +230,9 @@ fn parse(file: &str, text: &str, slips: &mut Slips) -> Result<Node, InvalidDocum
         let message = format!("not JSON: {}", sentence(reason));
         return Err(InvalidDocument::whole(file, "JSON", message).at(error.line(), error.column().max(1)));
     }
-    let ast = parsed.value.ok_or_else(|| {
-        InvalidDocument::whole(file, "a JSON object", "the file is empty".to_owned())
-    })?;
+    let ast = parsed
+        .value
+        .ok_or_else(|| InvalidDocument::whole(file, "a JSON object", "the file is empty".to_owned()))?;
     Ok(node(&ast, &Path::root(), slips))
 }
 
@@ -306,15 +306,32 @@ mod tests {
     #[test]
     fn only_strict_json_is_taken() {
         for bad in [
-            "{\"a\": 1,}", "{'a': 1}", "{a: 1}", "[1 2]", "{\"a\": 0x1}", "[+1]", "[.5]", "[NaN]", "{} {}",
-            "// c\n{}", "[01]", "[1.]", "[\"\\x41\"]", "[\"a\nb\"]", "[tru]", "[\"\\ud800\"]", "[-]", "[1e]",
+            "{\"a\": 1,}",
+            "{'a': 1}",
+            "{a: 1}",
+            "[1 2]",
+            "{\"a\": 0x1}",
+            "[+1]",
+            "[.5]",
+            "[NaN]",
+            "{} {}",
+            "// c\n{}",
+            "[01]",
+            "[1.]",
+            "[\"\\x41\"]",
+            "[\"a\nb\"]",
+            "[tru]",
+            "[\"\\ud800\"]",
+            "[-]",
+            "[1e]",
         ] {
             assert!(Document::parse("c.json", bad).is_err(), "{bad:?} was accepted");
         }
         for good in ["[1e3, -0.5, \"\\u00e9\\n\"]", "\t{\"a\": {}}\r\n", "[]", "null"] {
             let document = Document::parse("c.json", good).unwrap();
             let value: Value = serde_json::from_str(good).unwrap();
-            let expected = if good.starts_with("[1e3") { serde_json::json!([1000, -0.5, "é\n"]) } else { value };
+            let expected =
+                if good.starts_with("[1e3") { serde_json::json!([1000, -0.5, "é\n"]) } else { value };
             assert_eq!(document.root().to_value(), expected);
         }
     }
@@ -330,7 +347,10 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_a_mistake_and_whole_ones_are_integers() {
-        assert_eq!(errors("[1e999]"), "c.json:1:2: $[0]: found 1e999, expected a number that fits into 64 bits");
+        assert_eq!(
+            errors("[1e999]"),
+            "c.json:1:2: $[0]: found 1e999, expected a number that fits into 64 bits"
+        );
         assert_eq!(Document::parse("c", "[2.0]").unwrap().root().to_value().to_string(), "[2]");
     }
 

@@ -6,20 +6,48 @@ use crate::api::{Event, RunId, RunStatus, TaskCounts};
 
 #[derive(Debug, Clone)]
 pub enum MasterEvent {
-    Started { run_id: RunId, total_tasks: u64 },
-    OrchestratorReady { url: String },
+    Started {
+        run_id: RunId,
+        total_tasks: u64,
+    },
+    OrchestratorReady {
+        url: String,
+    },
     /// CPUs are held by other runs of this home.
-    WaitingForCpus { wanted: usize, free: usize, held_by: Vec<String> },
-    ProviderStarted { name: String, alias: String, runners: usize },
-    RunnerDied { name: String, alias: String, status: String, log: PathBuf },
-    ProviderSettled { name: String, status: String },
+    WaitingForCpus {
+        wanted: usize,
+        free: usize,
+        held_by: Vec<String>,
+    },
+    ProviderStarted {
+        name: String,
+        alias: String,
+        runners: usize,
+    },
+    RunnerDied {
+        name: String,
+        alias: String,
+        status: String,
+        log: PathBuf,
+    },
+    ProviderSettled {
+        name: String,
+        status: String,
+    },
     /// Something happened in the run, and how its tasks stand since.
-    Run { event: Event, counts: TaskCounts },
+    Run {
+        event: Event,
+        counts: TaskCounts,
+    },
     /// The orchestrator does not answer; the master keeps asking.
-    OrchestratorSilent { error: String },
+    OrchestratorSilent {
+        error: String,
+    },
     Interrupted,
     Collecting,
-    Finished { status: RunStatus },
+    Finished {
+        status: RunStatus,
+    },
 }
 
 /// Receives the stream. Implementations must return quickly.

@@ -26,7 +26,8 @@ pub struct Cost {
 pub(super) fn cost(providers: &[PlannedProvider], ttl_minutes: u32) -> Cost {
     let rows = || providers.iter().flat_map(|p| &p.instance_types);
     let hourly_usd: f64 = rows().filter_map(|row| row.hourly_cost_usd).sum();
-    let unpriced = rows().filter(|row| row.hourly_cost_usd.is_none()).map(|row| row.alias.to_string()).collect();
+    let unpriced =
+        rows().filter(|row| row.hourly_cost_usd.is_none()).map(|row| row.alias.to_string()).collect();
     Cost { hourly_usd, worst_case_usd: hourly_usd * f64::from(ttl_minutes) / 60.0, unpriced }
 }
 
@@ -58,4 +59,3 @@ impl Plan {
         (!aliases.is_empty()).then_some(Problem::UnknownPrice { aliases })
     }
 }
-

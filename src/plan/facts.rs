@@ -1,10 +1,13 @@
 //! vCPU, architecture and price of an instance type: the config's entry, else the backend's catalog (and
 //! architecture rules), else, with the local driver, the machine.
 
-use super::{MachineFacts, Problem};
+use super::Problem;
 use crate::config::{InstanceType, ProviderInstance};
 use crate::document::nearest;
-use crate::provider::{Arch, Backend, Driver, InstanceFacts};
+use crate::provider::{Arch, Backend, Driver, InstanceFacts, MachineFacts};
+
+/// Problems for which the nearest right name is looked for; after that it would take longer than it helps.
+const NAMES_SOUGHT: usize = 50;
 
 /// All that the planner needs to know about one instance type.
 pub(super) struct Facts {
@@ -27,6 +30,9 @@ pub(super) fn facts(
     let own_arch = is_local.then_some(machine.arch);
     let vcpu = entry.vcpu.or(catalog.vcpu).or(own_cpus);
     let arch = entry.arch.or(catalog.arch).or(own_arch);
+    let is_known = vcpu.is_some() && arch.is_some();
+    let nearest =
+        if is_known || problems.len() >= NAMES_SOUGHT { None } else { nearest_type(entry, backend) };
     let unknown = |fact: &'static str, key: &'static str| Problem::UnknownFact {
         provider: instance.name.clone(),
         backend: backend.name().to_owned(),
@@ -34,7 +40,7 @@ pub(super) fn facts(
         alias: entry.alias.to_string(),
         fact,
         key,
-        nearest: nearest(&entry.instance_type, backend.catalog().instance_types.keys().map(String::as_str)),
+        nearest: nearest.clone(),
     };
     if vcpu.is_none() {
         problems.push(unknown("vCPU count", "vcpu"));
@@ -47,6 +53,10 @@ pub(super) fn facts(
         problems.extend(beyond_machine(instance, entry, vcpu, arch, machine));
     }
     Some(Facts { vcpu, arch, price_usd_per_h: price(entry, &catalog, is_local), catalog })
+}
+
+fn nearest_type(entry: &InstanceType, backend: &Backend) -> Option<String> {
+    nearest(&entry.instance_type, backend.catalog().instance_types.keys().map(String::as_str))
 }
 
 /// What the config claims about the machine and the machine does not have.

@@ -28,7 +28,7 @@ mod tests {
         #[test]
         fn instances_needed_is_the_rounded_up_quotient(runs in 0_u32.., effective in 1_u32..) {
             let (runs_wide, effective_wide) = (u128::from(runs), u128::from(effective));
-            let wanted = (runs_wide + effective_wide - 1) / effective_wide;
+            let wanted = runs_wide / effective_wide + u128::from(runs_wide % effective_wide > 0);
             prop_assert_eq!(u128::from(instances_needed(runs, effective)), wanted);
         }
 

@@ -16,4 +16,4 @@ pub use cost::Cost;
 pub use error::{PlanError, Problem};
 pub use maths::{effective_vcpu, instances_needed};
 pub use planner::plan;
-pub use types::{MachineFacts, Plan, PlannedProvider, PlannedType, Totals};
+pub use types::{Plan, PlannedProvider, PlannedType, Totals};

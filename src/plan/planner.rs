@@ -6,11 +6,10 @@ use indexmap::IndexMap;
 
 use super::facts::facts;
 use super::{
-    MachineFacts, Plan, PlanError, PlannedProvider, PlannedType, Problem, Totals, cost, effective_vcpu,
-    instances_needed,
+    Plan, PlanError, PlannedProvider, PlannedType, Problem, Totals, cost, effective_vcpu, instances_needed,
 };
 use crate::config::{InstanceType, ProviderInstance, RunConfig, RunnerSource};
-use crate::provider::{Arch, Backend, Driver, Registry};
+use crate::provider::{Arch, Backend, Driver, MachineFacts, Registry};
 
 /// Most names that one message lists.
 const SHOWN: usize = 20;
@@ -114,7 +113,9 @@ fn totals(rows: &[PlannedType], driver: Driver) -> Totals {
     let instances = rows.iter().map(|row| u64::from(row.instances)).sum();
     let runners = |row: &PlannedType| u64::from(row.effective_vcpu);
     let (hosts, task_runners) = match driver {
-        Driver::Terraform => (instances, rows.iter().map(|row| runners(row) * u64::from(row.instances)).sum()),
+        Driver::Terraform => {
+            (instances, rows.iter().map(|row| runners(row) * u64::from(row.instances)).sum())
+        }
         Driver::Local => (1, rows.iter().map(runners).max().unwrap_or(0)),
     };
     let tasks = rows.iter().map(|row| u64::from(row.tasks)).sum();

@@ -9,14 +9,6 @@ use crate::api::{Alias, TaskGroup, Workload};
 use crate::config::RunnerSource;
 use crate::provider::{Arch, Driver, OrchestratorKind, Phase};
 
-/// The machine that plans, as far as a plan depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MachineFacts {
-    /// CPUs that this process may run on.
-    pub online_cpus: u32,
-    pub arch: Arch,
-}
-
 /// Everything that a run makes and does, in the order of the config.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {

@@ -9,15 +9,17 @@
 
 mod catalog;
 mod folder;
+mod machine;
 mod manifest;
 mod registry;
 mod settings;
 
 pub use catalog::{Catalog, InstanceFacts};
 pub use folder::Folder;
+pub use machine::MachineFacts;
 pub use manifest::{
     Arch, ArchitectureRule, CredentialSource, Driver, Encoding, ErrorClass, ErrorClassName, HostCommand,
-    HostCommands, HostState, InstanceTypes, Manifest, OrchestratorKind, Phase, Setting, SettingType, TagRules,
-    Tool, UserData, schema,
+    HostCommands, HostState, InstanceTypes, Manifest, OrchestratorKind, Phase, Setting, SettingType,
+    TagRules, Tool, UserData, schema,
 };
 pub use registry::{Backend, Registry, RegistryError};

@@ -1,0 +1,143 @@
+//! `bench plan`: what a config would make, without making it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::config::failure;
+use super::provider::{RegistryArgs, word};
+use super::{Context, Exit, Failure, View};
+use crate::config;
+use crate::plan::{Cost, Plan, PlanError, PlannedProvider, PlannedType, plan};
+use crate::provider::{Driver, MachineFacts};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  bench plan config/local.json\n  bench plan config/example.json --output json"
+)]
+pub struct Args {
+    /// The config, a JSON file
+    config: PathBuf,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let registry = args.registry.load()?;
+    let config = config::load(&args.config, &registry).map_err(failure)?;
+    let plan = plan(&config, &registry, MachineFacts::read()).map_err(plan_failure)?;
+    context.output.show(&plan);
+    if let Err(error) = plan.check_limits(&config.limits) {
+        for problem in error.problems {
+            context.output.note(&format!("warning: `bench run` will refuse this: {problem}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A plan that cannot be made, as the failure of a command.
+pub fn plan_failure(error: PlanError) -> Failure {
+    let details = serde_json::to_value(&error).ok();
+    let lines = error.to_string().replace('\n', "\n  ");
+    let failure = Failure::usage(anyhow::anyhow!("the config cannot be planned\n  {lines}"));
+    match details {
+        Some(details) => failure.details(details),
+        None => failure,
+    }
+}
+
+impl View for Plan {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        for provider in &self.providers {
+            show_provider(provider, out)?;
+        }
+        let totals = self.totals;
+        writeln!(
+            out,
+            "Total: {} of {}, {} on {}",
+            count(totals.tasks, "task"),
+            count(totals.instance_types, "instance type"),
+            count(totals.task_runners, "task runner"),
+            count(totals.hosts, "host"),
+        )?;
+        show_cost(&self.cost, self.ttl_minutes, out)
+    }
+}
+
+fn show_provider(provider: &PlannedProvider, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{}", provider.name)?;
+    if provider.name != provider.backend {
+        write!(out, " (backend {})", provider.backend)?;
+    }
+    let settings = provider.settings.iter().map(|(name, value)| format!(", {name} {}", word(value)));
+    writeln!(
+        out,
+        ": driver {}, phase {}{}",
+        word(provider.driver),
+        word(provider.phase),
+        settings.collect::<String>()
+    )?;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "ALIAS",
+        "INSTANCE TYPE",
+        "VCPU",
+        "ARCH",
+        "EFFECTIVE VCPU",
+        "INSTANCES",
+        "TASKS",
+        "USD/H",
+    ]);
+    for row in &provider.instance_types {
+        table.add_row(cells(row));
+    }
+    for column in [2, 4, 5, 6, 7] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{}", table.trim_fmt())?;
+    if provider.driver == Driver::Local {
+        writeln!(out, "  one host: aliases take turns on this machine")?;
+    }
+    writeln!(out)
+}
+
+fn cells(row: &PlannedType) -> [String; 8] {
+    let burstable = if row.burstable { " (burstable)" } else { "" };
+    let spot = if row.spot { " (spot)" } else { "" };
+    [
+        row.alias.to_string(),
+        format!("{}{spot}{burstable}", row.instance_type),
+        row.vcpu.to_string(),
+        row.arch.to_string(),
+        row.effective_vcpu.to_string(),
+        row.instances.to_string(),
+        row.tasks.to_string(),
+        row.hourly_cost_usd.map_or_else(|| "unknown".to_owned(), |usd| format!("{usd:.4}")),
+    ]
+}
+
+fn show_cost(cost: &Cost, ttl_minutes: u32, out: &mut dyn Write) -> io::Result<()> {
+    if cost.hourly_usd > 0.0 {
+        writeln!(
+            out,
+            "Cost: {:.4} USD an hour, at worst {:.2} USD (hosts end themselves after {ttl_minutes} minutes)",
+            cost.hourly_usd, cost.worst_case_usd
+        )?;
+    }
+    match cost.unpriced.len() as u64 {
+        0 => Ok(()),
+        n => writeln!(
+            out,
+            "Not in the cost: {} of unknown price (`price_usd_per_h` gives one)",
+            count(n, "instance type")
+        ),
+    }
+}
+
+/// `1 task`, `2 tasks`.
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
