@@ -8,6 +8,7 @@ pub mod ids;
 pub mod machine;
 pub mod output;
 pub mod run;
+mod samples;
 pub mod task;
 pub mod workload;
 

@@ -23,9 +23,10 @@ pub struct Benchmark {
     pub unit: String,
     pub better: Better,
     /// Samples before the machine was warm, in order; not part of any statistic.
-    #[serde(default)]
+    #[serde(default, with = "super::samples")]
     pub warmup: Vec<f64>,
-    /// Every measured sample, in order.
+    /// Every measured sample, in order. What is not finite is the text `NaN`, `inf` or `-inf` in JSON.
+    #[serde(with = "super::samples")]
     pub samples: Vec<f64>,
 }
 

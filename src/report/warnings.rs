@@ -1,0 +1,360 @@
+//! Why not to trust a figure. Each warning says what was seen, in how many tasks, and the limit it passed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::TaskResult;
+use super::summary::Summary;
+use crate::api::{Alias, NoiseFigures, TaskMetadata, TaskState};
+use crate::runner::kernels;
+
+/// Stolen time lengthens a time by about its own share: at 1 % it is as large as the differences that people
+/// compare instance types for.
+pub const STEAL_PERCENT_MAX: f64 = 1.0;
+/// Share of the task in which some process waited for a CPU. The kernel's figure is of the whole machine (or
+/// container), so a little of it need not concern the workload; at 5 % it may.
+pub const PRESSURE_CPU_PERCENT_MAX: f64 = 5.0;
+/// Waiting for memory to be reclaimed is never normal for a benchmark; 1 % leaves room for start-up.
+pub const PRESSURE_MEMORY_PERCENT_MAX: f64 = 1.0;
+/// Runnable processes per logical CPU before the task. The run's own earlier tasks keep it at up to 1; above
+/// that somebody else was there.
+pub const LOAD_BEFORE_PER_CPU_MAX: f64 = 1.25;
+/// Lowest against highest frequency seen. Some steps are normal with turbo; a tenth moves times by a tenth.
+pub const FREQUENCY_CHANGE_PERCENT_MAX: f64 = 10.0;
+/// Between tasks. Above it even ten tasks leave an interval of more than ± 3 % (t(9) · 5 % / √10 = 3.6 %).
+pub const CV_BETWEEN_PERCENT_MAX: f64 = 5.0;
+/// Within a task. A quiet machine stays below 2 %; above 10 % something interfered with single iterations.
+pub const CV_WITHIN_PERCENT_MAX: f64 = 10.0;
+/// With two tasks t(1) = 12.7: the interval is too wide to say anything.
+pub const TASKS_MIN: u64 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// Tasks failed, were lost or cancelled: the rest may be a selection.
+    TasksMissing,
+    TooFewTasks,
+    Steal,
+    CpuPressure,
+    MemoryPressure,
+    LoadBefore,
+    ThermalThrottling,
+    FrequencyChange,
+    SharedCore,
+    NotPinned,
+    VariationBetweenTasks,
+    VariationWithinTasks,
+    /// Samples that are no finite numbers.
+    NotFinite,
+    /// A memory benchmark's data fit a cache of this machine.
+    FitsInCache,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    pub kind: WarningKind,
+    pub alias: Alias,
+    /// Absent where it concerns all benchmarks of the alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmark: Option<String>,
+    /// Numbers of the tasks concerned; empty where it is about the tasks together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<u32>,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Warnings about machines and tasks by alias, then those about single rows.
+pub fn find(tasks: &[TaskResult], summary: &[Summary]) -> Vec<Warning> {
+    let mut by_alias: BTreeMap<&Alias, Vec<&TaskResult>> = BTreeMap::new();
+    for task in tasks {
+        by_alias.entry(&task.alias).or_default().push(task);
+    }
+    let of_aliases = by_alias.iter().flat_map(|(alias, tasks)| of_alias(alias, tasks));
+    let of_rows = summary.iter().flat_map(|row| {
+        let tasks = by_alias.get(&row.alias).map_or(&[][..], Vec::as_slice);
+        of_row(row).into_iter().chain(fits_in_cache(row, tasks))
+    });
+    of_aliases.chain(of_rows).collect()
+}
+
+/// Notes at each row the kinds of warnings that concern it.
+pub fn attach(warnings: &[Warning], summary: &mut [Summary]) {
+    for row in summary {
+        let concerns =
+            |w: &&Warning| w.alias == row.alias && w.benchmark.as_ref().is_none_or(|b| *b == row.benchmark);
+        row.warnings = warnings.iter().filter(concerns).map(|warning| warning.kind).collect();
+        row.warnings.sort_unstable();
+        row.warnings.dedup();
+    }
+}
+
+/// A figure of a task's conditions with the limit above which it is a warning.
+struct Limit {
+    kind: WarningKind,
+    what: &'static str,
+    unit: &'static str,
+    max: f64,
+    read: fn(&NoiseFigures) -> Option<f64>,
+}
+
+const LIMITS: &[Limit] = &[
+    Limit {
+        kind: WarningKind::Steal,
+        what: "the hypervisor gave CPU time to others (steal)",
+        unit: " %",
+        max: STEAL_PERCENT_MAX,
+        read: |noise| noise.steal_percent,
+    },
+    Limit {
+        kind: WarningKind::CpuPressure,
+        what: "processes waited for a CPU",
+        unit: " % of the time",
+        max: PRESSURE_CPU_PERCENT_MAX,
+        read: |noise| noise.pressure_cpu_percent,
+    },
+    Limit {
+        kind: WarningKind::MemoryPressure,
+        what: "processes waited for memory",
+        unit: " % of the time",
+        max: PRESSURE_MEMORY_PERCENT_MAX,
+        read: |noise| noise.pressure_memory_percent,
+    },
+    Limit {
+        kind: WarningKind::LoadBefore,
+        what: "the machine was busy before the task (load per logical CPU)",
+        unit: "",
+        max: LOAD_BEFORE_PER_CPU_MAX,
+        read: |noise| noise.load_before_per_cpu,
+    },
+    Limit {
+        kind: WarningKind::ThermalThrottling,
+        what: "the CPU throttled itself for heat",
+        unit: " times",
+        max: 0.0,
+        read: |noise| noise.throttle_events.map(|events| events as f64),
+    },
+    Limit {
+        kind: WarningKind::FrequencyChange,
+        what: "the CPU's frequency changed",
+        unit: " %",
+        max: FREQUENCY_CHANGE_PERCENT_MAX,
+        read: frequency_change_percent,
+    },
+];
+
+fn frequency_change_percent(noise: &NoiseFigures) -> Option<f64> {
+    let (low, high) = (noise.frequency_min_khz? as f64, noise.frequency_max_khz? as f64);
+    (high > 0.0).then(|| 100.0 * (high - low) / high)
+}
+
+fn of_alias(alias: &Alias, tasks: &[&TaskResult]) -> Vec<Warning> {
+    let measured: Vec<(u32, &TaskMetadata)> = tasks
+        .iter()
+        .filter(|task| task.counted_output().is_some())
+        .filter_map(|task| Some((task.number, task.metadata.as_ref()?)))
+        .collect();
+    let mut found: Vec<Warning> = missing(alias, tasks).into_iter().collect();
+    found.extend(LIMITS.iter().filter_map(|limit| above(limit, alias, &measured)));
+    found.extend(placement(alias, &measured));
+    found
+}
+
+fn missing(alias: &Alias, tasks: &[&TaskResult]) -> Option<Warning> {
+    let missing: Vec<&&TaskResult> = tasks.iter().filter(|task| task.state != TaskState::Completed).collect();
+    let reason = |task: &TaskResult| task.reason.clone().unwrap_or_else(|| state_word(task.state).to_owned());
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    missing.iter().for_each(|task| *reasons.entry(reason(task)).or_default() += 1);
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let message =
+        format!("{} of {} tasks did not complete ({})", missing.len(), tasks.len(), reasons.join(", "));
+    let numbers = missing.iter().map(|task| task.number).collect();
+    (!missing.is_empty()).then(|| warning(WarningKind::TasksMissing, alias, numbers, message))
+}
+
+pub(super) fn state_word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Pending => "pending",
+        TaskState::Claimed => "claimed",
+        TaskState::Running => "running",
+        TaskState::Completed => "completed",
+        TaskState::Failed => "failed",
+        TaskState::Cancelled => "cancelled",
+    }
+}
+
+fn above(limit: &Limit, alias: &Alias, measured: &[(u32, &TaskMetadata)]) -> Option<Warning> {
+    let figures =
+        measured.iter().filter_map(|(n, metadata)| Some((*n, (limit.read)(&metadata.conditions.noise)?)));
+    let over: Vec<(u32, f64)> = figures.filter(|(_, figure)| *figure > limit.max).collect();
+    let worst = over.iter().map(|(_, figure)| *figure).max_by(f64::total_cmp)?;
+    let (worst, unit) = (rounded(worst), limit.unit);
+    let allowed = if limit.max > 0.0 { format!("; limit {}{unit}", limit.max) } else { String::new() };
+    let message =
+        format!("{}: up to {worst}{unit} in {} of {} tasks{allowed}", limit.what, over.len(), measured.len());
+    Some(warning(limit.kind, alias, over.iter().map(|(number, _)| *number).collect(), message))
+}
+
+/// For sentences: one decimal, none where it is zero.
+fn rounded(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+fn placement(alias: &Alias, measured: &[(u32, &TaskMetadata)]) -> Vec<Warning> {
+    let those = |concerned: fn(&TaskMetadata) -> bool| -> Vec<u32> {
+        measured.iter().filter(|(_, metadata)| concerned(metadata)).map(|(number, _)| *number).collect()
+    };
+    let shared = those(|metadata| !metadata.pinning.busy_siblings.is_empty());
+    let floating = those(|metadata| metadata.pinning.cpu.is_none());
+    let of = measured.len();
+    let mut found = Vec::new();
+    if !shared.is_empty() {
+        let message = format!(
+            "{} of {of} tasks shared a physical core with another task: their CPUs were siblings of one core",
+            shared.len()
+        );
+        found.push(warning(WarningKind::SharedCore, alias, shared, message));
+    }
+    if !floating.is_empty() {
+        let message = format!("{} of {of} tasks were not pinned to a CPU", floating.len());
+        found.push(warning(WarningKind::NotPinned, alias, floating, message));
+    }
+    found
+}
+
+fn of_row(row: &Summary) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let mut add = |kind: WarningKind, tasks: Vec<u32>, message: String| {
+        let benchmark = Some(row.benchmark.clone());
+        found.push(Warning { benchmark, ..warning(kind, &row.alias, tasks, message) });
+    };
+    if row.tasks < TASKS_MIN {
+        let tasks = if row.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", row.tasks) };
+        add(
+            WarningKind::TooFewTasks,
+            vec![],
+            format!("{tasks} measured it; an interval needs {TASKS_MIN} or more"),
+        );
+    }
+    if let Some(cv) = row.cv_percent.filter(|cv| *cv > CV_BETWEEN_PERCENT_MAX) {
+        let message = format!("tasks differ by {} % (CV); limit {CV_BETWEEN_PERCENT_MAX} %", rounded(cv));
+        add(WarningKind::VariationBetweenTasks, vec![], message);
+    }
+    if let Some(cv) = row.within_cv_percent.filter(|cv| *cv > CV_WITHIN_PERCENT_MAX) {
+        let message = format!(
+            "samples of one task differ by {} % (median CV); limit {CV_WITHIN_PERCENT_MAX} %",
+            rounded(cv)
+        );
+        add(WarningKind::VariationWithinTasks, vec![], message);
+    }
+    if row.not_finite > 0 {
+        let message = format!("{} samples are no finite numbers and are not counted", row.not_finite);
+        add(WarningKind::NotFinite, vec![], message);
+    }
+    found
+}
+
+/// The builtin memory kernels have a fixed working set; a cache that holds it is measured in its place.
+fn fits_in_cache(row: &Summary, tasks: &[&TaskResult]) -> Option<Warning> {
+    let kernel =
+        kernels::KERNELS.iter().find(|k| k.name == row.benchmark && k.name.starts_with("memory-"))?;
+    let builtin =
+        |task: &&&TaskResult| task.counted_output().is_some_and(|o| o.workload == kernels::WORKLOAD);
+    let largest =
+        |metadata: &TaskMetadata| metadata.machine.caches.iter().map(|cache| cache.size_bytes).max();
+    let caches = tasks.iter().filter(builtin).filter_map(|task| largest(task.metadata.as_ref()?));
+    let cache = caches.max().filter(|cache| *cache >= kernel.working_set_bytes)?;
+    let message = format!(
+        "the machine reports a cache of {} MiB, which holds this benchmark's {} MiB: it may be what was measured",
+        cache >> 20,
+        kernel.working_set_bytes >> 20
+    );
+    let benchmark = Some(row.benchmark.clone());
+    Some(Warning { benchmark, ..warning(WarningKind::FitsInCache, &row.alias, vec![], message) })
+}
+
+fn warning(kind: WarningKind, alias: &Alias, tasks: Vec<u32>, message: String) -> Warning {
+    Warning { kind, alias: alias.clone(), benchmark: None, tasks, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Report, sample};
+    use super::*;
+    use crate::api::Cache;
+
+    fn kinds(tasks: Vec<TaskResult>) -> Vec<WarningKind> {
+        Report::new(sample::facts(&["a"]), tasks).warnings.iter().map(|warning| warning.kind).collect()
+    }
+
+    fn quiet() -> Vec<TaskResult> {
+        (1..=3).map(|number| sample::task("a", number, &[100.0, 101.0, 100.0])).collect()
+    }
+
+    fn with(change: impl Fn(&mut TaskMetadata)) -> Vec<TaskResult> {
+        let mut tasks = quiet();
+        change(tasks[1].metadata.as_mut().unwrap());
+        tasks
+    }
+
+    #[test]
+    fn a_quiet_run_has_no_warnings() {
+        assert_eq!(kinds(quiet()), []);
+    }
+
+    #[test]
+    fn each_kind_of_noise_is_told() {
+        assert_eq!(kinds(with(|m| m.conditions.noise.steal_percent = Some(1.1))), [WarningKind::Steal]);
+        assert_eq!(kinds(with(|m| m.conditions.noise.steal_percent = Some(1.0))), []);
+        let pressed = with(|m| m.conditions.noise.pressure_cpu_percent = Some(6.0));
+        assert_eq!(kinds(pressed), [WarningKind::CpuPressure]);
+        let loaded = with(|m| m.conditions.noise.load_before_per_cpu = Some(2.0));
+        assert_eq!(kinds(loaded), [WarningKind::LoadBefore]);
+        let hot = with(|m| m.conditions.noise.throttle_events = Some(1));
+        assert_eq!(kinds(hot), [WarningKind::ThermalThrottling]);
+        let slowed = with(|m| {
+            m.conditions.noise.frequency_min_khz = Some(2_000_000);
+            m.conditions.noise.frequency_max_khz = Some(3_000_000);
+        });
+        assert_eq!(kinds(slowed), [WarningKind::FrequencyChange]);
+        assert_eq!(kinds(with(|m| m.pinning.busy_siblings = vec![3])), [WarningKind::SharedCore]);
+        assert_eq!(kinds(with(|m| m.pinning.cpu = None)), [WarningKind::NotPinned]);
+    }
+
+    #[test]
+    fn variation_and_too_few_tasks_are_told() {
+        assert_eq!(kinds(quiet()[..2].to_vec()), [WarningKind::TooFewTasks]);
+        let mut apart = quiet();
+        apart[0] = sample::task("a", 1, &[150.0]);
+        assert_eq!(kinds(apart), [WarningKind::VariationBetweenTasks]);
+        let unsteady = (1..=3).map(|number| sample::task("a", number, &[100.0, 150.0, 50.0])).collect();
+        assert_eq!(kinds(unsteady), [WarningKind::VariationWithinTasks]);
+    }
+
+    #[test]
+    fn missing_tasks_are_counted_by_reason_and_marked_at_the_row() {
+        let mut tasks = quiet();
+        tasks.push(sample::failed("a", 4, "timeout"));
+        tasks.push(sample::failed("a", 5, "lost"));
+        let report = Report::new(sample::facts(&["a"]), tasks);
+        assert_eq!(report.warnings[0].message, "2 of 5 tasks did not complete (1 lost, 1 timeout)");
+        assert_eq!(report.warnings[0].tasks, [4, 5]);
+        assert_eq!(report.summary[0].warnings, [WarningKind::TasksMissing]);
+    }
+
+    #[test]
+    fn a_cache_that_holds_the_memory_benchmark_is_told() {
+        let mut tasks = with(|m| {
+            let kind = "unified".to_owned();
+            m.machine.caches = vec![Cache { level: 3, kind, size_bytes: 480 << 20, shared_by: 2 }];
+        });
+        for task in &mut tasks {
+            let output = task.output.as_mut().unwrap();
+            output.workload = "cpu".to_owned();
+            output.benchmarks[0].name = "memory-latency".to_owned();
+        }
+        assert_eq!(kinds(tasks), [WarningKind::FitsInCache]);
+    }
+}
