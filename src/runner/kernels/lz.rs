@@ -8,7 +8,7 @@ use super::random::{Random, digest};
 use super::{Kernel, Scale, Work};
 
 const BYTES: usize = 512 * 1024;
-const PASSES: u32 = 6;
+const PASSES: u32 = 8;
 const TABLE_BITS: u32 = 14;
 /// Shorter matches would cost more bytes than they save.
 const MATCH_MIN: usize = 4;
