@@ -5,7 +5,7 @@ use indexmap::IndexSet;
 use regex::Regex;
 
 use super::check_providers::check_providers;
-use crate::document::{Document, InvalidDocument, Kind, MAX_MISTAKES, Mistakes, Node, Path, Place, nearest};
+use crate::document::{Document, InvalidDocument, Kind, Mistakes, Node, Path, Place, nearest};
 use crate::provider::Registry;
 
 /// Most names that one message lists.
@@ -37,7 +37,11 @@ fn instance_names<'n>(root: &'n Node, registry: &'n Registry) -> IndexSet<&'n st
 
 fn unknown_keys(root: &Node, keys: &[&str], instances: &IndexSet<&str>, mistakes: &mut Mistakes<'_>) {
     let is_unknown = |name: &str| !keys.contains(&name) && !instances.contains(name);
-    for member in root.members().iter().filter(|m| is_unknown(&m.name)).take(MAX_MISTAKES) {
+    for member in root.members().iter().filter(|m| is_unknown(&m.name)) {
+        if mistakes.is_full() {
+            mistakes.omit();
+            continue;
+        }
         let candidates = keys.iter().chain(instances.iter().take(SHOWN_NAMES)).copied();
         let nearest = nearest(&member.name, candidates);
         let meant = nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();

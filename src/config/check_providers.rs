@@ -33,6 +33,9 @@ pub(super) fn check_providers(document: &Document, registry: &Registry, mistakes
         if let Some(backend) = backends.get(list.name.as_str()) {
             check_instance_types(list, backend, mistakes);
         }
+        if root.get("providers").and_then(|p| p.get(&list.name)).is_none() {
+            check_bare(list, registry, mistakes);
+        }
     }
 }
 
@@ -101,6 +104,18 @@ fn check_aliases(document: &Document, lists: &[&Member], mistakes: &mut Mistakes
             }
             firsts.insert(alias, node.start);
         }
+    }
+}
+
+/// A backend under its own name, without an entry in `providers`, has only default settings.
+fn check_bare(list: &Member, registry: &Registry, mistakes: &mut Mistakes<'_>) {
+    let Some(backend) = registry.get(&list.name) else { return };
+    let name = backend.name();
+    for (setting, _) in backend.manifest.settings.iter().filter(|(_, s)| s.is_required()) {
+        let expected = format!("a value for it in `providers.{name}.{setting}`");
+        let message = format!("the backend `{name}` needs the setting `{setting}`, expected {expected}");
+        let place = Place { path: Path::root().key(name), offset: list.start, found: None };
+        mistakes.add(place, &expected, None, message);
     }
 }
 

@@ -118,7 +118,7 @@ impl Place {
     }
 }
 
-/// Collects the mistakes of one document.
+/// Collects the mistakes of one document; those that were found while it was parsed are in it from the start.
 #[derive(Debug)]
 pub struct Mistakes<'d> {
     document: &'d Document,
@@ -128,7 +128,7 @@ pub struct Mistakes<'d> {
 
 impl<'d> Mistakes<'d> {
     pub fn new(document: &'d Document) -> Mistakes<'d> {
-        Mistakes { document, found: Vec::new(), omitted: 0 }
+        Mistakes { document, found: document.slips().to_vec(), omitted: 0 }
     }
 
     /// `found X, expected Y`.
@@ -143,9 +143,12 @@ impl<'d> Mistakes<'d> {
 
     /// A mistake that needs a sentence of its own.
     pub fn add(&mut self, place: Place, expected: &str, nearest: Option<String>, message: String) {
-        if self.found.len() >= MAX_MISTAKES {
-            self.omitted += 1;
+        // A number that does not fit was named already; nothing true can be said about what stands for it.
+        if self.document.slips().iter().any(|(offset, _)| *offset == place.offset) {
             return;
+        }
+        if self.is_full() {
+            return self.omit();
         }
         let (line, column) = self.document.line_and_column(place.offset);
         let mistake = Mistake {
@@ -161,8 +164,18 @@ impl<'d> Mistakes<'d> {
         self.found.push((place.offset, mistake));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+    /// No more sentences are kept; making them would be in vain.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MAX_MISTAKES
+    }
+
+    /// Counts a mistake without a sentence.
+    pub fn omit(&mut self) {
+        self.omitted += 1;
+    }
+
+    pub(super) fn into_found(self) -> Vec<(usize, Mistake)> {
+        self.found
     }
 
     /// All mistakes in the order of the file, or nothing.

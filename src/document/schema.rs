@@ -73,15 +73,22 @@ impl Schema {
 
 fn normalise(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
+    if let Some(Value::String(text)) = object.get_mut("description") {
+        // Line breaks of doc comments mean nothing.
+        *text = text.replace('\n', " ");
+    }
     drop_null(object);
     plain_enumeration(object);
     object.shift_remove("format");
     if object.get("default") == Some(&Value::Null) {
         object.shift_remove("default");
     }
-    if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+    if object.get("additionalProperties").is_some_and(|others| *others != Value::Bool(true)) {
         object.insert("patternProperties".into(), json!({ "^[_$]": true }));
     }
+    let mut entries: Vec<(String, Value)> = std::mem::take(object).into_iter().collect();
+    entries.sort_by_key(|(keyword, _)| rank(keyword));
+    object.extend(entries);
     for keyword in MAPS {
         let map = object.get_mut(keyword).and_then(Value::as_object_mut);
         map.into_iter().flat_map(Map::values_mut).for_each(normalise);
@@ -92,6 +99,25 @@ fn normalise(schema: &mut Value) {
     for keyword in LISTS {
         let list = object.get_mut(keyword).and_then(Value::as_array_mut);
         list.into_iter().flatten().for_each(normalise);
+    }
+}
+
+/// The order in which people read a schema; what is not listed keeps its place after these.
+fn rank(keyword: &str) -> usize {
+    const ORDER: [&str; 9] = [
+        "$schema",
+        "title",
+        "description",
+        "type",
+        "required",
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "items",
+    ];
+    match keyword {
+        "$defs" => ORDER.len() + 1,
+        _ => ORDER.iter().position(|k| *k == keyword).unwrap_or(ORDER.len()),
     }
 }
 

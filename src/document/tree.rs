@@ -8,7 +8,7 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Number, Value};
 
-use super::{InvalidDocument, Mistakes, Path, Place, Step, read};
+use super::{InvalidDocument, Mistake, Mistakes, Path, Place, Step, read};
 
 /// Longest text of a value that a message repeats, characters.
 const SHOWN: usize = 40;
@@ -134,11 +134,13 @@ pub struct Document {
     /// Byte offset at which each line starts.
     lines: Vec<usize>,
     root: Node,
+    /// Mistakes that were found on the way and leave a tree to be checked, by offset.
+    slips: Vec<(usize, Mistake)>,
 }
 
 impl Document {
-    /// Reads and parses a file. After a syntax error only that one mistake can be named; keys that stand
-    /// twice and numbers out of range are all named.
+    /// Reads and parses a file. After a syntax error only that one mistake can be named. Keys that stand twice
+    /// and numbers out of range are among the [`Mistakes`] of the document from the start.
     pub fn read(path: &FilePath) -> Result<Document, InvalidDocument> {
         let file = path.display().to_string();
         let text = read::read(path, &file)?;
@@ -155,8 +157,8 @@ impl Document {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
         let mut slips = Slips::default();
         let root = parse(&file, &text, &mut slips)?;
-        let document = Document { file, text, lines, root };
-        slips.report(&document)?;
+        let mut document = Document { file, text, lines, root, slips: Vec::new() };
+        document.slips = slips.into_mistakes(&document);
         Ok(document)
     }
 
@@ -166,6 +168,10 @@ impl Document {
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    pub(super) fn slips(&self) -> &[(usize, Mistake)] {
+        &self.slips
     }
 
     pub fn root(&self) -> &Node {
@@ -189,7 +195,7 @@ struct Slips {
 }
 
 impl Slips {
-    fn report(self, document: &Document) -> Result<(), InvalidDocument> {
+    fn into_mistakes(self, document: &Document) -> Vec<(usize, Mistake)> {
         let mut mistakes = Mistakes::new(document);
         for (path, name, offset, first) in self.twice {
             let (line, _) = document.line_and_column(first);
@@ -201,7 +207,7 @@ impl Slips {
             let place = Place { path, offset, found: Some(shorten(&text)) };
             mistakes.wrong_value(place, "a number that fits into 64 bits", None);
         }
-        mistakes.finish()
+        mistakes.into_found()
     }
 }
 
@@ -300,7 +306,8 @@ mod tests {
     use super::*;
 
     fn errors(text: &str) -> String {
-        Document::parse("c.json", text).unwrap_err().to_string()
+        let document = Document::parse("c.json", text).unwrap();
+        Mistakes::new(&document).finish().unwrap_err().to_string()
     }
 
     #[test]

@@ -30,9 +30,10 @@ impl fmt::Display for PlanError {
 #[serde(tag = "problem", rename_all = "snake_case")]
 pub enum Problem {
     #[error(
-        "the {fact} of `{instance_type}` (alias `{alias}` of `{provider}`) is unknown: give `{key}` in the \
-         config, add the type to the catalog of the backend `{backend}`, or use a backend that can ask its cloud{}",
-        .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+        "the {fact} of `{instance_type}` (alias `{alias}` of `{provider}`) is unknown: the config gives no \
+         `{key}`, the catalog of the backend `{backend}` does not say it, and there is no live query that could \
+         ask the cloud; add one of the three{}",
+        .nearest.as_ref().map(|n| format!(", or did you mean `{n}`?")).unwrap_or_default()
     )]
     UnknownFact {
         provider: String,

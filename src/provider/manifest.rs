@@ -168,6 +168,13 @@ pub struct Setting {
     pub options: Vec<String>,
 }
 
+impl Setting {
+    /// The config must give it.
+    pub fn is_required(&self) -> bool {
+        self.default.is_none() && !self.optional
+    }
+}
+
 /// Type of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -12,12 +12,8 @@ pub(super) fn schema(manifest: &Manifest) -> Schema {
     for (name, setting) in &manifest.settings {
         properties.insert(name.clone(), of_setting(setting));
     }
-    let required: Vec<&String> = manifest
-        .settings
-        .iter()
-        .filter(|(_, setting)| setting.default.is_none() && !setting.optional)
-        .map(|(name, _)| name)
-        .collect();
+    let required: Vec<&String> =
+        manifest.settings.iter().filter(|(_, setting)| setting.is_required()).map(|(name, _)| name).collect();
     Schema::new(json!({
         "type": "object",
         "properties": properties,
