@@ -13,6 +13,8 @@ use super::units::Scale;
 
 /// Rows of a table shown at most; `results.json` has all of them.
 const ROWS_MAX: usize = 2000;
+/// Strips of a figure shown at most: beyond, nobody compares them by eye.
+const STRIPS_MAX: usize = 100;
 
 pub fn html(report: &Report) -> String {
     let title = escape(&format!("{} · {}", report.run.workload, report.run.run_id));
@@ -51,7 +53,7 @@ fn escape(text: &str) -> String {
 
 /// A table that scrolls sideways on a narrow screen. Cells are HTML already.
 fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut text = String::from("<div class=\"wide\"><table><thead><tr>");
+    let mut text = String::from("<div class=\"wide\" tabindex=\"0\"><table><thead><tr>");
     head.iter().for_each(|cell| text.push_str(&format!("<th scope=\"col\">{cell}</th>")));
     text.push_str("</tr></thead><tbody>\n");
     let left_out = rows.len().saturating_sub(ROWS_MAX);
@@ -105,11 +107,14 @@ fn warnings(report: &Report) -> String {
             .to_owned();
     }
     let mut text = String::from("<h2>Warnings</h2>\n<ul class=\"warnings\">\n");
-    for warning in &report.warnings {
+    for warning in report.warnings.iter().take(ROWS_MAX) {
         let benchmark =
             warning.benchmark.as_ref().map_or(String::new(), |name| format!(", {}", escape(name)));
         let (alias, message) = (escape(warning.alias.as_str()), escape(&warning.message));
         let _ = writeln!(text, "<li><b>{alias}{benchmark}</b>: {message}</li>");
+    }
+    if let Some(left_out) = report.warnings.len().checked_sub(ROWS_MAX).filter(|count| *count > 0) {
+        let _ = writeln!(text, "<li>{left_out} more are in results.json.</li>");
     }
     text + "</ul>\n"
 }
@@ -117,14 +122,18 @@ fn warnings(report: &Report) -> String {
 /// A figure per benchmark.
 fn plots(report: &Report) -> String {
     let same = |a: &Summary, b: &Summary| a.benchmark == b.benchmark && a.unit == b.unit;
-    let figures: String = report.summary.chunk_by(same).map(|rows| figure(report, rows)).collect();
+    let rows: Vec<&[Summary]> = report.summary.chunk_by(same).collect();
+    let strips = rows.iter().map(|rows| rows.len().min(STRIPS_MAX)).sum();
+    let dots_max = plot::dots_a_strip(strips);
+    let figures: String = rows.into_iter().map(|rows| figure(report, rows, dots_max)).collect();
     format!(
         "<h2>Samples</h2>\n<p>Dots are samples, a line of dots a task; upright lines are the tasks' medians; the bar \
          below is the 95 % confidence interval of their mean.</p>\n{figures}"
     )
 }
 
-fn figure(report: &Report, rows: &[Summary]) -> String {
+fn figure(report: &Report, rows: &[Summary], dots_max: usize) -> String {
+    let (rows, hidden) = rows.split_at(rows.len().min(STRIPS_MAX));
     let series: Vec<Vec<&[f64]>> = rows.iter().map(|row| plot::samples_of(row, &report.tasks)).collect();
     let intervals = rows.iter().filter_map(|row| row.ci95).flat_map(|interval| [interval.low, interval.high]);
     let samples = series.iter().flatten().flat_map(|samples| samples.iter().copied());
@@ -132,14 +141,17 @@ fn figure(report: &Report, rows: &[Summary]) -> String {
     let scale = Scale::of(rows[0].median.unwrap_or(axis.high), &rows[0].unit);
     let mut text = format!("<figure>\n<figcaption>{}</figcaption>\n", escape(&rows[0].benchmark));
     for (row, series) in rows.iter().zip(&series) {
-        let (svg, step) = plot::strip(row, series, axis);
+        let (svg, step) = plot::strip(row, series, axis, dots_max);
         let thinned = if step > 1 { format!(" · every {step}th sample drawn") } else { String::new() };
         let (alias, median) = (escape(row.alias.as_str()), middle(row, &scale));
         let _ = writeln!(text, "<div class=\"strip\"><p><b>{alias}</b> {median}{thinned}</p>{svg}</div>");
     }
     let (low, high) = (escape(&scale.with_unit(axis.low)), escape(&scale.with_unit(axis.high)));
-    let _ = writeln!(text, "<p class=\"axis\"><span>{low}</span><span>{high}</span></p>\n</figure>");
-    text
+    let _ = writeln!(text, "<p class=\"axis\"><span>{low}</span><span>{high}</span></p>");
+    if !hidden.is_empty() {
+        let _ = writeln!(text, "<p>{} more are in the summary.</p>", hidden.len());
+    }
+    text + "</figure>\n"
 }
 
 fn middle(row: &Summary, scale: &Scale) -> String {

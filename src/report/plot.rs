@@ -13,8 +13,10 @@ use super::summary::Summary;
 /// Inner size of a strip; stretched to the page's width.
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 48.0;
-/// Samples drawn a strip. More would hide each other and make the page heavy: then every k-th one is drawn.
+/// Samples drawn a strip. More would hide each other: then every k-th one is drawn.
 const DOTS_MAX: usize = 2000;
+/// Samples drawn a page, shared out over its strips: a dot takes some 15 bytes.
+const DOTS_A_PAGE: usize = 200_000;
 
 /// The range of values that all strips of a benchmark show.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,10 +54,15 @@ pub(super) fn samples_of<'t>(row: &Summary, tasks: &'t [TaskResult]) -> Vec<&'t 
     same.map(|benchmark| benchmark.samples.as_slice()).collect()
 }
 
-/// One strip, and how many samples each dot stands for (1: all are drawn).
-pub(super) fn strip(row: &Summary, series: &[&[f64]], axis: Axis) -> (String, usize) {
+/// How many samples a strip may draw on a page of so many strips.
+pub(super) fn dots_a_strip(strips: usize) -> usize {
+    (DOTS_A_PAGE / strips.max(1)).clamp(1, DOTS_MAX)
+}
+
+/// One strip of at most `dots_max` dots, and how many samples each of them stands for (1: all are drawn).
+pub(super) fn strip(row: &Summary, series: &[&[f64]], axis: Axis, dots_max: usize) -> (String, usize) {
     let count: usize = series.iter().map(|samples| samples.len()).sum();
-    let step = count.div_ceil(DOTS_MAX).max(1);
+    let step = count.div_ceil(dots_max).max(1);
     let mut svg =
         format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">"#);
     for (index, samples) in series.iter().enumerate() {
@@ -115,7 +122,7 @@ mod tests {
         for (tasks, dots, step) in [(vec![few.clone()], 3, 1), (vec![few, many], DOTS_MAX, 3)] {
             let rows = summarise(&sample::facts(&["a"]), &tasks);
             let series = samples_of(&rows[0], &tasks);
-            let (svg, found) = strip(&rows[0], &series, Axis::of([1.0, 3.0].into_iter()).unwrap());
+            let (svg, found) = strip(&rows[0], &series, Axis::of([1.0, 3.0].into_iter()).unwrap(), DOTS_MAX);
             assert_eq!(found, step);
             let drawn = svg.matches("h0").count();
             assert!(drawn <= dots && drawn > dots / 2, "{drawn} dots");

@@ -81,10 +81,14 @@ pub fn find(tasks: &[TaskResult], summary: &[Summary]) -> Vec<Warning> {
 
 /// Notes at each row the kinds of warnings that concern it.
 pub fn attach(warnings: &[Warning], summary: &mut [Summary]) {
+    let mut by_alias: BTreeMap<&Alias, Vec<&Warning>> = BTreeMap::new();
+    for warning in warnings {
+        by_alias.entry(&warning.alias).or_default().push(warning);
+    }
     for row in summary {
-        let concerns =
-            |w: &&Warning| w.alias == row.alias && w.benchmark.as_ref().is_none_or(|b| *b == row.benchmark);
-        row.warnings = warnings.iter().filter(concerns).map(|warning| warning.kind).collect();
+        let of_alias = by_alias.get(&row.alias).map_or(&[][..], Vec::as_slice);
+        let concerns = |warning: &&&Warning| warning.benchmark.as_ref().is_none_or(|b| *b == row.benchmark);
+        row.warnings = of_alias.iter().filter(concerns).map(|warning| warning.kind).collect();
         row.warnings.sort_unstable();
         row.warnings.dedup();
     }
