@@ -18,6 +18,7 @@ pub mod csv;
 pub mod facts;
 pub mod files;
 pub mod html;
+pub mod limits;
 mod plot;
 #[cfg(test)]
 mod sample;

@@ -5,29 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::facts::TaskResult;
+use super::limits::{CV_BETWEEN_PERCENT_MAX, CV_WITHIN_PERCENT_MAX, LIMITS, Limit, TASKS_MIN};
 use super::summary::Summary;
-use crate::api::{Alias, NoiseFigures, TaskMetadata, TaskState};
+use crate::api::{Alias, TaskMetadata, TaskState};
 use crate::runner::kernels;
-
-/// Stolen time lengthens a time by about its own share: at 1 % it is as large as the differences that people
-/// compare instance types for.
-pub const STEAL_PERCENT_MAX: f64 = 1.0;
-/// Share of the task in which some process waited for a CPU. The kernel's figure is of the whole machine (or
-/// container), so a little of it need not concern the workload; at 5 % it may.
-pub const PRESSURE_CPU_PERCENT_MAX: f64 = 5.0;
-/// Waiting for memory to be reclaimed is never normal for a benchmark; 1 % leaves room for start-up.
-pub const PRESSURE_MEMORY_PERCENT_MAX: f64 = 1.0;
-/// Runnable processes per logical CPU before the task. The run's own earlier tasks keep it at up to 1; above
-/// that somebody else was there.
-pub const LOAD_BEFORE_PER_CPU_MAX: f64 = 1.25;
-/// Lowest against highest frequency seen. Some steps are normal with turbo; a tenth moves times by a tenth.
-pub const FREQUENCY_CHANGE_PERCENT_MAX: f64 = 10.0;
-/// Between tasks. Above it even ten tasks leave an interval of more than ± 3 % (t(9) · 5 % / √10 = 3.6 %).
-pub const CV_BETWEEN_PERCENT_MAX: f64 = 5.0;
-/// Within a task. A quiet machine stays below 2 %; above 10 % something interfered with single iterations.
-pub const CV_WITHIN_PERCENT_MAX: f64 = 10.0;
-/// With two tasks t(1) = 12.7: the interval is too wide to say anything.
-pub const TASKS_MIN: u64 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,65 +73,6 @@ pub fn attach(warnings: &[Warning], summary: &mut [Summary]) {
         row.warnings.sort_unstable();
         row.warnings.dedup();
     }
-}
-
-/// A figure of a task's conditions with the limit above which it is a warning.
-struct Limit {
-    kind: WarningKind,
-    what: &'static str,
-    unit: &'static str,
-    max: f64,
-    read: fn(&NoiseFigures) -> Option<f64>,
-}
-
-const LIMITS: &[Limit] = &[
-    Limit {
-        kind: WarningKind::Steal,
-        what: "the hypervisor gave CPU time to others (steal)",
-        unit: " %",
-        max: STEAL_PERCENT_MAX,
-        read: |noise| noise.steal_percent,
-    },
-    Limit {
-        kind: WarningKind::CpuPressure,
-        what: "processes waited for a CPU",
-        unit: " % of the time",
-        max: PRESSURE_CPU_PERCENT_MAX,
-        read: |noise| noise.pressure_cpu_percent,
-    },
-    Limit {
-        kind: WarningKind::MemoryPressure,
-        what: "processes waited for memory",
-        unit: " % of the time",
-        max: PRESSURE_MEMORY_PERCENT_MAX,
-        read: |noise| noise.pressure_memory_percent,
-    },
-    Limit {
-        kind: WarningKind::LoadBefore,
-        what: "the machine was busy before the task (load per logical CPU)",
-        unit: "",
-        max: LOAD_BEFORE_PER_CPU_MAX,
-        read: |noise| noise.load_before_per_cpu,
-    },
-    Limit {
-        kind: WarningKind::ThermalThrottling,
-        what: "the CPU throttled itself for heat",
-        unit: " times",
-        max: 0.0,
-        read: |noise| noise.throttle_events.map(|events| events as f64),
-    },
-    Limit {
-        kind: WarningKind::FrequencyChange,
-        what: "the CPU's frequency changed",
-        unit: " %",
-        max: FREQUENCY_CHANGE_PERCENT_MAX,
-        read: frequency_change_percent,
-    },
-];
-
-fn frequency_change_percent(noise: &NoiseFigures) -> Option<f64> {
-    let (low, high) = (noise.frequency_min_khz? as f64, noise.frequency_max_khz? as f64);
-    (high > 0.0).then(|| 100.0 * (high - low) / high)
 }
 
 fn of_alias(alias: &Alias, tasks: &[&TaskResult]) -> Vec<Warning> {
