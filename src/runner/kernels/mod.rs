@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What makes results comparable across machines and versions:
-//! - Inputs come from fixed seeds through a generator of our own ([`random`]); algorithms that the standard
+//! - Inputs come from fixed seeds through a generator of our own (`random`); algorithms that the standard
 //!   library could change (sorting, hash maps) are written out here.
 //! - An iteration's work and the number of iterations are constants, never calibrated on the machine.
 //! - Floating point uses only operations that IEEE 754 rounds exactly (`+ - * / sqrt`), never fused.
