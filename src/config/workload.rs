@@ -64,3 +64,50 @@ fn builtin(kernel: Builtin, name: Option<String>, timeout_minutes: Option<f64>) 
 fn seconds(minutes: f64) -> u64 {
     (minutes * 60.0).ceil().max(1.0) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Workload {
+        let registry = crate::provider::Registry::embedded().unwrap();
+        let local = r#""local": [{ "instance_type": "process", "alias": "a" }]"#;
+        let text = if text.is_empty() { format!("{{ {local} }}") } else { format!("{{ {text}, {local} }}") };
+        crate::config::parse("run.json", &text, &registry).unwrap().workload
+    }
+
+    #[test]
+    fn the_builtin_benchmark_is_the_default_and_a_ruby_version_alone_means_ruby_bench() {
+        assert_eq!(of("").kind, WorkloadKind::Builtin { builtin: Builtin::Cpu });
+        assert_eq!(of("").name, "cpu");
+        let ruby = of(r#""ruby_version": "3.4.7""#);
+        assert_eq!(ruby.kind, WorkloadKind::RubyBench { ruby_version: "3.4.7".to_owned() });
+        assert_eq!(ruby.timeout_seconds, 14_400);
+        let both = of(r#""ruby_version": "3.4.7", "workload": { "command": ["true"] }"#);
+        assert!(matches!(both.kind, WorkloadKind::Command(_)));
+    }
+
+    #[test]
+    fn a_command_gets_its_name_from_its_program_and_its_defaults() {
+        let workload = of(r#""workload": { "command": ["./bin/bench.sh", "-n"], "timeout_minutes": 0.001 }"#);
+        assert_eq!((workload.name.as_str(), workload.timeout_seconds), ("bench.sh", 1));
+        let WorkloadKind::Command(command) = workload.kind else { panic!("not a command") };
+        assert_eq!((command.repetitions, command.warmup, command.output), (1, 0, None));
+        assert_eq!(command.command, ["./bin/bench.sh", "-n"]);
+    }
+
+    #[test]
+    fn every_key_of_a_command_arrives() {
+        let workload =
+            of(r#""workload": { "name": "sort", "command": ["s"], "setup": ["make"], "env": { "A": "1" },
+                "working_directory": "w", "timeout_minutes": 2.5, "warmup": 2, "repetitions": 3.0,
+                "output": { "file": "o", "format": "regex", "pattern": "(?P<value>.)" } }"#);
+        assert_eq!((workload.name.as_str(), workload.timeout_seconds), ("sort", 150));
+        let WorkloadKind::Command(command) = workload.kind else { panic!("not a command") };
+        assert_eq!((command.repetitions, command.warmup), (3, 2));
+        assert_eq!(command.setup.as_deref(), Some(["make".to_owned()].as_slice()));
+        assert_eq!(command.env["A"], "1");
+        assert_eq!(command.working_directory.as_deref(), Some("w"));
+        assert_eq!(command.output.unwrap().file.as_deref(), Some("o"));
+    }
+}

@@ -21,7 +21,9 @@ pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     if let Some((_, to)) = synonym {
         return Some((*to).to_owned());
     }
-    let allowed = (wanted.chars().count() / 3).clamp(1, 4);
+    // One letter for another is another name when there is but one.
+    let length = wanted.chars().count();
+    let allowed = (length / 3).clamp(1, 4).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))

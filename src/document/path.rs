@@ -1,4 +1,4 @@
-//! Where in a document a value stands, as people and JSONPath write it: `$.aws[0].vcpu`.
+//! Where in a document a value stands, as people and JSONPath write it: `$.local[0].vcpu`.
 
 use std::fmt;
 
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn names_that_need_quotes_get_them() {
-        let path = Path::root().key("providers").key("aws-eu").index(3).key("vcpu");
-        assert_eq!(path.to_string(), r#"$.providers["aws-eu"][3].vcpu"#);
+        let path = Path::root().key("providers").key("cloud-eu").index(3).key("vcpu");
+        assert_eq!(path.to_string(), r#"$.providers["cloud-eu"][3].vcpu"#);
     }
 }

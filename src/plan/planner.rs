@@ -136,3 +136,64 @@ fn missing_binaries(source: &RunnerSource, providers: &[PlannedProvider], own: A
     }
     missing.into_iter().map(|(arch, aliases)| Problem::MissingBinary { arch, aliases }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const MACHINE: MachineFacts = MachineFacts { online_cpus: 8, arch: Arch::X86_64 };
+
+    fn plan_of(text: &str) -> Result<Plan, PlanError> {
+        let registry = Registry::embedded().unwrap();
+        let config = config::parse("run.json", text, &registry).unwrap();
+        plan(&config, &registry, MACHINE)
+    }
+
+    #[test]
+    fn an_absent_count_means_one_slot_on_the_local_machine() {
+        let plan = plan_of(r#"{ "local": [{ "instance_type": "process", "alias": "a" }] }"#).unwrap();
+        let row = &plan.providers[0].instance_types[0];
+        assert_eq!((row.vcpu, row.effective_vcpu, row.instances, row.tasks), (8, 1, 6, 6));
+        assert!(plan.is_local());
+    }
+
+    #[test]
+    fn slots_never_exceed_the_machine_and_aliases_share_one_host() {
+        let text = r#"{ "task_runners": { "count": 1000 }, "runs_per_instance_type": 20, "local": [
+            { "instance_type": "process", "alias": "all" },
+            { "instance_type": "docker", "alias": "some", "vcpu": 3 }
+        ] }"#;
+        let plan = plan_of(text).unwrap();
+        let slots: Vec<u32> = plan.vcpu_count.values().copied().collect();
+        assert_eq!(slots, [8, 3]);
+        let counts: Vec<u32> = plan.instance_count.values().copied().collect();
+        assert_eq!(counts, [3, 7]);
+        assert_eq!((plan.totals.hosts, plan.totals.task_runners, plan.totals.tasks), (1, 8, 40));
+    }
+
+    #[test]
+    fn every_problem_of_every_alias_is_named() {
+        let text = r#"{ "local": [
+            { "instance_type": "process", "alias": "a", "vcpu": 9 },
+            { "instance_type": "process", "alias": "b", "arch": "arm64" }
+        ] }"#;
+        let error = plan_of(text).unwrap_err();
+        assert!(matches!(
+            error.problems.as_slice(),
+            [Problem::MoreThanMachine { vcpu: 9, online_cpus: 8, .. }, Problem::OtherMachine { .. }]
+        ));
+    }
+
+    #[test]
+    fn groups_keep_the_order_of_the_file() {
+        let text = r#"{ "runs_per_instance_type": 1000000, "local": [
+            { "instance_type": "process", "alias": "z" }, { "instance_type": "process", "alias": "a" }
+        ] }"#;
+        let plan = plan_of(text).unwrap();
+        let groups: Vec<_> = plan.task_groups().into_iter().map(|g| (g.alias.to_string(), g.count)).collect();
+        assert_eq!(groups, [("z".to_owned(), 1_000_000), ("a".to_owned(), 1_000_000)]);
+        let error = plan.check_limits(&config::Limits::default()).unwrap_err();
+        assert_eq!(error.problems, [Problem::TooManyTasks { tasks: 2_000_000, most: 1_000_000 }]);
+    }
+}

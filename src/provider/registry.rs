@@ -98,7 +98,24 @@ fn check(document: &Document, folder: &str) -> Result<Manifest, InvalidDocument>
     }
     check_patterns(document, &mut mistakes);
     mistakes.finish()?;
-    Ok(serde_json::from_value(document.root().to_value()).expect("the schema was made from this type"))
+    let manifest: Manifest =
+        serde_json::from_value(document.root().to_value()).expect("the schema was made from this type");
+    check_defaults(document, &manifest)?;
+    Ok(manifest)
+}
+
+/// Defaults must be values that the config could give.
+fn check_defaults(document: &Document, manifest: &Manifest) -> Result<(), InvalidDocument> {
+    let mut mistakes = Mistakes::new(document);
+    for member in document.root().get("settings").into_iter().flat_map(|s| s.members()) {
+        if let (Some(node), Some(setting)) =
+            (member.value.get("default"), manifest.settings.get(&member.name))
+        {
+            let path = Path::root().key("settings").key(&member.name).key("default");
+            settings::value_schema(setting).check(node, &path, &mut mistakes);
+        }
+    }
+    mistakes.finish()
 }
 
 /// Regular expressions must compile before anything relies on them.
@@ -220,6 +237,36 @@ mod tests {
              F:3:65: $.instance_types.architecture_rules[0].pattern: found \"(\", \
              expected a regular expression (unclosed group)"
         );
+    }
+
+    #[test]
+    fn a_default_that_its_own_setting_refuses_is_a_mistake() {
+        let settings = r#""settings": {
+            "zone": { "type": "string", "description": "Zone", "options": ["a", "b"], "default": "c" },
+            "size": { "type": "integer", "description": "Size", "default": "9" }
+        }, "instance_types""#;
+        let root = folder_with(&MINIMAL.replace("\"instance_types\"", settings));
+        let error = Registry::load(&[root.path().to_owned()]).unwrap_err().to_string();
+        let file = root.path().join("toy/provider.json").display().to_string();
+        assert_eq!(
+            error.replace(&file, "F"),
+            "F:4:98: $.settings.zone.default: found \"c\", expected one of `a`, `b`\n\
+             F:5:76: $.settings.size.default: found \"9\", expected an integer"
+        );
+    }
+
+    #[test]
+    fn an_empty_catalog_or_a_broken_one_is_told_apart() {
+        let root = folder_with(
+            &MINIMAL.replace("\"architecture_rules\"", "\"catalog\": \"c.json\", \"architecture_rules\""),
+        );
+        let load = || Registry::load(&[root.path().to_owned()]).map(|_| ()).map_err(|e| e.to_string());
+        assert!(load().unwrap_err().contains("could not read"));
+        fs_err::write(root.path().join("toy/c.json"), r#"{ "instance_types": { "t": { "vcpus": 2 } } }"#)
+            .unwrap();
+        assert!(load().unwrap_err().contains("unknown key `vcpus`; did you mean `vcpu`?"));
+        fs_err::write(root.path().join("toy/c.json"), r#"{ "_c": 1, "instance_types": {} }"#).unwrap();
+        assert_eq!(load(), Ok(()));
     }
 
     #[test]

@@ -22,6 +22,11 @@ pub(super) fn schema(manifest: &Manifest) -> Schema {
     }))
 }
 
+/// Checks a value of one setting.
+pub(super) fn value_schema(setting: &Setting) -> Schema {
+    Schema::new(of_setting(setting))
+}
+
 fn of_setting(setting: &Setting) -> Value {
     let mut schema = match setting.kind {
         SettingType::String => json!({ "type": "string" }),
