@@ -9,11 +9,32 @@
 //!
 //! The runner shares the API's types with the orchestrator and nothing else.
 
+mod agent;
+pub mod archive;
+mod beat;
 pub mod capture;
 pub mod execute;
+mod guard;
+pub mod ingest;
 pub mod kernels;
 pub mod launcher;
+pub mod machine;
 pub mod pin;
 pub mod procs;
+mod retry;
+mod run;
+pub mod sampler;
+mod script;
+mod settings;
 mod sysfs;
+mod task;
 pub mod topology;
+mod transcript;
+mod upload;
+pub mod workload;
+
+pub use agent::{EndReason, RunnerEnd};
+pub use pin::PlaceRequest;
+pub use run::{RunnerError, hostname, run};
+pub use settings::RunnerArgs;
+pub use workload::preflight;

@@ -1,0 +1,75 @@
+//! The result archive of one attempt: a gzip'd tar of `metadata.json`, `output.json` and `output.txt`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+use crate::api::{TaskMetadata, TaskOutput};
+
+/// A finished archive on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    pub path: PathBuf,
+    /// 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    pub size: u64,
+}
+
+/// Writes the archive to `path`, digesting it on the way.
+///
+/// # Errors
+/// When a file cannot be read or written, a full disk above all.
+pub fn write(
+    path: &Path,
+    metadata: &TaskMetadata,
+    output: &TaskOutput,
+    transcript: &Path,
+) -> io::Result<Archive> {
+    let file = fs_err::File::create(path)?;
+    let digest = Digesting { inner: io::BufWriter::new(file), digest: Sha256::new(), size: 0 };
+    let mut tar = tar::Builder::new(GzEncoder::new(digest, Compression::default()));
+    append(&mut tar, "metadata.json", &serde_json::to_vec_pretty(metadata)?)?;
+    append(&mut tar, "output.json", &serde_json::to_vec(output)?)?;
+    let mut text = fs_err::File::open(transcript)?;
+    let mut header = header(text.metadata()?.len());
+    tar.append_data(&mut header, "output.txt", &mut text)?;
+    let mut digest = tar.into_inner()?.finish()?;
+    digest.flush()?;
+    let sha256 = digest.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Archive { path: path.to_owned(), sha256, size: digest.size })
+}
+
+fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    tar.append_data(&mut header(bytes.len() as u64), name, bytes)
+}
+
+/// No owner and no time: the same result is the same archive.
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header
+}
+
+struct Digesting<W> {
+    inner: W,
+    digest: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
