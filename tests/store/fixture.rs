@@ -18,17 +18,29 @@ pub struct Fixture {
     pub store: Arc<dyn Store>,
     pub clock: Arc<ManualClock>,
     pub target: StoreTarget,
-    _folder: tempfile::TempDir,
+    /// Held for as long as the store may write to it.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
     pub async fn sqlite() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let target = StoreTarget::Sqlite(folder.path().join("orchestrator.db"));
-        Fixture::over(target, folder).await
+        Fixture::over(target, Some(folder)).await
     }
 
-    async fn over(target: StoreTarget, folder: tempfile::TempDir) -> Fixture {
+    /// A database of its own on the tests' server; `None` where there is no PostgreSQL to start.
+    pub async fn postgres() -> Option<Fixture> {
+        let target = StoreTarget::Postgres(crate::server::shared()?.new_database());
+        Some(Fixture::over(target, None).await)
+    }
+
+    /// A second orchestrator on the same database.
+    pub async fn another(&self) -> Arc<dyn Store> {
+        open(&self.target, self.options()).await.unwrap()
+    }
+
+    pub async fn over(target: StoreTarget, folder: Option<tempfile::TempDir>) -> Fixture {
         let clock = Arc::new(ManualClock::at(START_MS));
         let store = open(&target, options(&clock)).await.unwrap();
         Fixture { store, clock, target, _folder: folder }

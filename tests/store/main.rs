@@ -2,6 +2,8 @@
 
 mod cases;
 mod fixture;
+mod postgres_server;
+mod server;
 mod sqlite_file;
 
 macro_rules! on_every_database {
@@ -11,6 +13,15 @@ macro_rules! on_every_database {
             $(#[tokio::test]
             async fn $case() {
                 cases::$case(Fixture::sqlite().await).await;
+            })+
+        }
+        mod postgres {
+            use crate::{cases, fixture::Fixture};
+            $(#[tokio::test]
+            async fn $case() {
+                if let Some(fixture) = Fixture::postgres().await {
+                    cases::$case(fixture).await;
+                }
             })+
         }
     };

@@ -14,6 +14,7 @@ mod engine;
 mod null;
 mod open;
 mod order;
+mod postgres;
 mod rules;
 mod sqlite;
 mod stats;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::contract::Store;
-use super::sqlite;
 use super::target::StoreTarget;
+use super::{postgres, sqlite};
 
 /// When an answered change survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,8 +67,6 @@ pub enum OpenError {
 pub async fn open(target: &StoreTarget, options: Options) -> Result<Arc<dyn Store>, OpenError> {
     match target {
         StoreTarget::Sqlite(path) => sqlite::open(path, options).await,
-        StoreTarget::Postgres(_) => {
-            Err(OpenError::Database { name: target.to_string(), cause: "PostgreSQL is not built in".into() })
-        }
+        StoreTarget::Postgres(url) => postgres::open(url, target.to_string(), options).await,
     }
 }

@@ -41,6 +41,9 @@ pub struct Committed {
 /// The writing side. Calls come from one place, in the order: `begin`, any loads and saves, then `commit`
 /// or `rollback`.
 pub trait Backend {
+    /// Whether other orchestrators may write to the same database.
+    const SHARED: bool;
+
     /// Opens a transaction. Where others write to the same database, brings `state` up to date and keeps
     /// them out until the end of the transaction.
     async fn begin(&mut self, state: &mut State) -> Result<(), BackendError>;

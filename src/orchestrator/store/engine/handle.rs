@@ -48,6 +48,10 @@ impl Parts {
         }
     }
 
+    pub fn outlets(&self) -> Outlets {
+        Outlets { events: self.events.0.clone(), queue: self.queue.0.clone(), stats: self.stats.clone() }
+    }
+
     /// The handle, and the writer's part: to be run where the backend lives.
     pub fn connect<B: Backend>(
         self,
@@ -55,7 +59,7 @@ impl Parts {
         reader: Arc<dyn Reader>,
         clock: Arc<dyn crate::orchestrator::store::Clock>,
     ) -> (Engine, Writer<B>, mpsc::UnboundedReceiver<Command>) {
-        let outlets = Outlets { events: self.events.0, queue: self.queue.0, stats: self.stats.clone() };
+        let outlets = self.outlets();
         let engine = Engine {
             commands: self.commands.0,
             reader,

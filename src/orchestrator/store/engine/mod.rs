@@ -16,3 +16,4 @@ mod writer;
 pub use backend::{Backend, BackendError, Committed, FindRun, NewRun, Reader};
 pub use handle::Parts;
 pub use state::State;
+pub use writer::Outlets;

@@ -11,6 +11,8 @@ pub struct State {
     by_id: HashMap<RunId, RunKey>,
     /// First task of each run: the ids of a run's tasks follow each other.
     by_first_task: BTreeMap<TaskId, RunKey>,
+    /// Whether every run that has not ended is here.
+    pub loaded: bool,
     /// Rows that were loaded for one look; they go when the batch is over.
     visitors: Vec<(RunKey, TaskId)>,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
-use crate::orchestrator::store::clock::Clock;
+use crate::orchestrator::store::clock::{Clock, Millis};
 use crate::orchestrator::store::contract::StoreError;
 use crate::orchestrator::store::rules::RunKey;
 use crate::orchestrator::store::stats::{StoreStats, count};
@@ -21,8 +21,11 @@ const MAX_BATCH: usize = 1024;
 /// steps, and only while it is much smaller than the last one was: a lone caller never waits.
 const LINGER: Duration = Duration::from_micros(600);
 const LINGER_STEP: Duration = Duration::from_micros(50);
+/// Whoever was alive this long ago is taken to be alive still: orchestrators note it once a second.
+const OTHERS_ARE_THERE_MS: Millis = 3000;
 
 /// What the writer tells the others.
+#[derive(Clone)]
 pub struct Outlets {
     pub events: watch::Sender<i64>,
     pub queue: watch::Sender<u64>,
@@ -34,8 +37,6 @@ pub struct Writer<B> {
     pub(super) state: State,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outlets: Outlets,
-    /// Whether the runs that have not ended are in `state`.
-    loaded: bool,
     /// Answers that wait for the commit.
     pub(super) held: Vec<Box<dyn Held>>,
     last_batch: usize,
@@ -74,30 +75,36 @@ impl<B: Backend> Writer<B> {
             state: State::default(),
             clock,
             outlets,
-            loaded: false,
             held: Vec::new(),
             last_batch: 0,
             queue_changed: false,
         }
     }
 
-    /// Takes up where the last orchestrator left off: loads what has not ended, and extends all leases by
-    /// the time nobody was there, once.
+    /// The first transaction, in which the last orchestrator's work is taken up.
     pub async fn resume(&mut self) -> Result<(), BackendError> {
         self.backend.begin(&mut self.state).await?;
-        self.load_running().await?;
-        if let Some(last_alive) = self.backend.last_alive().await? {
-            self.clock.not_before(last_alive);
-            let now = self.clock.now_ms();
-            for run in self.state.runs_mut() {
-                run.extend_leases(now - last_alive, now);
-            }
-        }
-        self.backend.save_alive(self.clock.now_ms()).await?;
+        self.take_up(if B::SHARED { OTHERS_ARE_THERE_MS } else { 0 }).await?;
         self.save_all().await?;
         let committed = self.backend.commit().await?;
         self.publish(committed);
         Ok(())
+    }
+
+    /// Loads what has not ended, and extends all leases by the time nobody was there, once. Nobody was
+    /// there if that time is longer than `least`.
+    async fn take_up(&mut self, least: Millis) -> Result<(), BackendError> {
+        self.load_running().await?;
+        if let Some(last_alive) = self.backend.last_alive().await? {
+            self.clock.not_before(last_alive);
+            let now = self.clock.now_ms();
+            if now - last_alive > least {
+                for run in self.state.runs_mut() {
+                    run.extend_leases(now - last_alive, now);
+                }
+            }
+        }
+        self.backend.save_alive(self.clock.now_ms()).await
     }
 
     pub async fn serve(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -162,8 +169,8 @@ impl<B: Backend> Writer<B> {
 
     async fn transact(&mut self, batch: &mut Vec<Command>) -> Result<Committed, BackendError> {
         self.backend.begin(&mut self.state).await?;
-        if !self.loaded {
-            self.load_running().await?;
+        if !self.state.loaded {
+            self.take_up(OTHERS_ARE_THERE_MS).await?;
         }
         for command in batch.drain(..) {
             self.carry_out(command).await?;
@@ -182,7 +189,6 @@ impl<B: Backend> Writer<B> {
         count(&self.outlets.stats.failed_commits, 1);
         self.backend.rollback().await;
         self.state.clear();
-        self.loaded = false;
         self.queue_changed = false;
         // Commands that were not reached are dropped, which their callers see as a closed channel.
         batch.clear();
@@ -204,7 +210,7 @@ impl<B: Backend> Writer<B> {
                 self.state.insert(run);
             }
         }
-        self.loaded = true;
+        self.state.loaded = true;
         Ok(())
     }
 
@@ -218,9 +224,10 @@ impl<B: Backend> Writer<B> {
     /// Saves one run's changes and notes which of its rows are not needed any more.
     pub(super) async fn save(&mut self, key: RunKey) -> Result<(), BackendError> {
         let run = self.state.run(key);
-        self.queue_changed |= std::mem::take(&mut run.dirty.queue);
+        self.queue_changed |= run.dirty.queue;
         count(&self.outlets.stats.leases_lost, std::mem::take(&mut run.dirty.leases_lost));
         if run.dirty.is_empty() {
+            run.dirty.queue = false;
             return Ok(());
         }
         let touched: Vec<_> = run.dirty.tasks.keys().copied().collect();

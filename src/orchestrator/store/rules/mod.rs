@@ -24,8 +24,8 @@ mod sweep;
 mod tests;
 
 pub use rows::{
-    AttemptRow, BulkEnd, Dirty, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunRow, RunState,
-    RunnerRow, TaskRow, Touch,
+    AttemptRow, BulkEnd, Dirty, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunNews, RunRow,
+    RunState, RunnerRow, Stored, TaskRow, Touch,
 };
 pub use run::spec_text;
 

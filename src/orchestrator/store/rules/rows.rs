@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::api::{
-    Alias, AttemptOutcome, EventKind, HostStage, ResultsPolicy, RunId, RunStatus, TaskCounts, TaskId,
-    TaskState, Workload,
+    Alias, AttemptOutcome, CreateRun, EventKind, HostStage, ResultsPolicy, RunId, RunStatus, TaskCounts,
+    TaskId, TaskState, Workload,
 };
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::Upload;
@@ -214,6 +214,50 @@ pub struct RunState {
     pub dirty: Dirty,
 }
 
+/// What another orchestrator changed in a run.
+#[derive(Debug)]
+pub struct RunNews {
+    pub row: RunRow,
+    pub groups: Vec<GroupRow>,
+    pub tasks: Vec<TaskRow>,
+    pub hosts: Vec<(String, HostRow)>,
+    pub runners: Vec<(String, RunnerRow)>,
+}
+
+impl RunRow {
+    /// From its specification as it was stored, with what has changed since.
+    pub fn from_spec(key: RunKey, spec: String, now: Stored) -> Result<RunRow, serde_json::Error> {
+        let run: CreateRun = serde_json::from_str(&spec)?;
+        Ok(RunRow {
+            key,
+            id: run.run_id,
+            spec,
+            workload: Arc::new(run.workload),
+            lease_ms: Millis::from(run.lease_seconds) * 1000,
+            max_attempts: run.max_attempts,
+            max_failure_retries: run.max_failure_retries,
+            pending_timeout_ms: Millis::from(run.pending_timeout_seconds) * 1000,
+            results: run.results,
+            seed: run.seed,
+            status: now.status,
+            created_at: now.created_at,
+            finished_at: now.finished_at,
+            first_task: now.first_task,
+            total: now.total,
+        })
+    }
+}
+
+/// The columns of a run beside its specification.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    pub status: RunStatus,
+    pub created_at: Millis,
+    pub finished_at: Option<Millis>,
+    pub first_task: TaskId,
+    pub total: u32,
+}
+
 impl RunState {
     pub fn new(row: RunRow, groups: Vec<GroupRow>) -> RunState {
         let by_alias = groups.iter().enumerate().map(|(i, group)| (group.alias.clone(), i)).collect();
@@ -259,6 +303,36 @@ impl RunState {
                 Some(_) => {}
                 None => self.take_in(task),
             }
+        }
+    }
+
+    /// Takes over what another orchestrator wrote: all groups, and the tasks, hosts and runners it changed.
+    /// Pending tasks are forgotten, since it may have handed them out.
+    pub fn refresh(&mut self, news: RunNews) {
+        self.row.status = news.row.status;
+        self.row.finished_at = news.row.finished_at;
+        for (mine, mut theirs) in self.groups.iter_mut().zip(news.groups) {
+            theirs.wanted_at = theirs.wanted_at.max(mine.wanted_at);
+            *mine = theirs;
+        }
+        self.tasks.retain(|_, task| task.lease.is_some());
+        for task in news.tasks {
+            if let Some(old) = self.tasks.remove(&task.id).and_then(|task| task.lease)
+                && self.held.get(&old.runner_id) == Some(&task.id)
+            {
+                self.held.remove(&old.runner_id);
+            }
+            if task.lease.is_some() {
+                self.take_in(task);
+            }
+        }
+        for (name, mut theirs) in news.hosts {
+            theirs.seen_at = theirs.seen_at.max(self.hosts.get(&name).map_or(0, |mine| mine.seen_at));
+            self.hosts.insert(name, theirs);
+        }
+        for (id, mut theirs) in news.runners {
+            theirs.seen_at = theirs.seen_at.max(self.runners.get(&id).map_or(0, |mine| mine.seen_at));
+            self.runners.insert(id, theirs);
         }
     }
 

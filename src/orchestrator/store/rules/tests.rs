@@ -226,6 +226,19 @@ fn a_refusal_changes_nothing() {
 }
 
 #[test]
+fn waiting_claims_are_woken_by_what_comes_back_and_by_nothing_else() {
+    let mut run = run_with(4, 0);
+    run.dirty.queue = false;
+    let Claimed::Assigned(task, lease) = run.claim(&claim_by(1, 1, 1), 0) else { panic!("no task") };
+    let beat = HeartbeatRequest { fence: lease.fence, status: "x".into(), progress: None, message: None };
+    run.heartbeat(task.id, &beat, 1).expect("holds the lease");
+    assert!(!run.dirty.queue, "a claim and a beat give them nothing to look for");
+    let release = ReleaseRequest { fence: lease.fence, reason: "sigterm".into() };
+    run.release(task.id, &release, 2).expect("holds the lease");
+    assert!(run.dirty.queue);
+}
+
+#[test]
 fn tasks_go_out_in_the_seeded_order() {
     let mut run = run_with(4, 0);
     let ids: Vec<TaskId> = (0..RUNNERS)

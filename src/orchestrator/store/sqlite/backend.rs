@@ -41,6 +41,8 @@ impl SqliteBackend {
 }
 
 impl Backend for SqliteBackend {
+    const SHARED: bool = false;
+
     async fn begin(&mut self, _state: &mut State) -> Result<(), BackendError> {
         self.committed = Committed::default();
         Ok(self.execute("BEGIN IMMEDIATE", [])?)

@@ -1,15 +1,12 @@
 //! Rows of SQLite to rows of the rules and back.
 
-use std::sync::Arc;
-
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::api::{Alias, AttemptOutcome, CreateRun, HostStage, RunStatus, TaskCounts, TaskId, TaskState};
-use crate::orchestrator::store::clock::Millis;
+use crate::api::{Alias, AttemptOutcome, HostStage, RunStatus, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::contract::Upload;
 use crate::orchestrator::store::rules::{
-    AttemptRow, Ended, GroupRow, HeldLease, HostRow, RunRow, RunState, RunnerRow, TaskRow,
+    AttemptRow, Ended, GroupRow, HeldLease, HostRow, RunRow, RunState, RunnerRow, Stored, TaskRow,
 };
 use crate::orchestrator::store::words::Word;
 
@@ -128,24 +125,14 @@ pub fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
 
 pub fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let text: String = row.get("spec")?;
-    let spec: CreateRun = serde_json::from_str(&text).map_err(|cause| invalid("spec", cause))?;
-    Ok(RunRow {
-        key: row.get("key")?,
-        id: spec.run_id,
-        spec: text,
-        workload: Arc::new(spec.workload),
-        lease_ms: Millis::from(spec.lease_seconds) * 1000,
-        max_attempts: spec.max_attempts,
-        max_failure_retries: spec.max_failure_retries,
-        pending_timeout_ms: Millis::from(spec.pending_timeout_seconds) * 1000,
-        results: spec.results,
-        seed: spec.seed,
+    let stored = Stored {
         status: word::<RunStatus>(row, "status")?,
         created_at: row.get("created_at")?,
         finished_at: row.get("finished_at")?,
         first_task: row.get("first_task")?,
         total: row.get("total")?,
-    })
+    };
+    RunRow::from_spec(row.get("key")?, text, stored).map_err(|cause| invalid("spec", cause))
 }
 
 pub fn counts(row: &Row<'_>) -> rusqlite::Result<TaskCounts> {
