@@ -6,4 +6,17 @@
 //!                                └─SSE── events, after they were committed
 //! ```
 
+pub mod archive;
+pub mod auth;
+mod config;
+mod http;
+mod listener;
+mod metrics;
+mod server;
+pub mod storage;
 pub mod store;
+mod tls;
+
+pub use config::{Limits, ServerConfig, TlsMode};
+pub use http::openapi;
+pub use server::{Running, StartError, start, start_with};

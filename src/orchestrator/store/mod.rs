@@ -27,6 +27,6 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use contract::{Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload};
 pub use null::NullStore;
 pub use open::{Durability, OpenError, Options, open};
-pub use sqlite::{check_backup, restore_backup};
+pub use sqlite::{BackupError, backup_database, check_backup, restore_backup};
 pub use stats::{Histogram, StoreStats};
 pub use target::{InvalidTarget, StoreTarget};

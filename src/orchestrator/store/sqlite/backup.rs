@@ -25,7 +25,7 @@ pub enum BackupError {
 }
 
 /// Copies a database that may be in use into a new file, which appears under its name when it is whole.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+pub fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }

@@ -7,5 +7,5 @@ mod open;
 mod reader;
 mod rows;
 
-pub use backup::{check_backup, restore_backup};
+pub use backup::{BackupError, check_backup, copy as backup_database, restore_backup};
 pub use open::open;

@@ -1,0 +1,209 @@
+//! Checks a stored archive against what its runner announced, in one pass and bounded memory.
+
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+
+use super::read::{Layout, Limits, walk};
+
+/// Why an archive is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum BadArchive {
+    #[error("it has {found} bytes, {announced} were announced")]
+    Size { announced: u64, found: u64 },
+    #[error("its SHA-256 is {found}, announced was {announced}")]
+    Digest { announced: String, found: String },
+    #[error("`{0}` in it is not a regular file")]
+    NotAFile(String),
+    #[error(
+        "the path `{0}` in it is not one of metadata.json, output.json, output.txt and files/NAME (NAME of 1 to 64 characters from A-Z, a-z, 0-9, `.`, `_`, `-`, not starting with a dot)"
+    )]
+    BadPath(String),
+    #[error("a path stands in it twice")]
+    Duplicate,
+    #[error("it has more than {0} entries")]
+    TooManyEntries(u64),
+    #[error("it is no whole gzip'd tar archive: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Counts and digests what is read through it.
+pub struct Digested<R> {
+    inner: R,
+    hasher: Sha256,
+    pub size: u64,
+}
+
+impl<R: Read> Digested<R> {
+    pub fn new(inner: R) -> Digested<R> {
+        Digested { inner, hasher: Sha256::new(), size: 0 }
+    }
+
+    /// SHA-256 of everything read, as 64 hexadecimal digits.
+    pub fn finish(self) -> String {
+        self.hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl<R: Read> Read for Digested<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+}
+
+/// Reads an archive to its end: size, digest and content must be as announced and allowed. Blocks.
+///
+/// # Errors
+/// Size and digest come first: where they differ, the content says nothing about the runner's archive.
+pub fn verify(packed: impl Read, sha256: &str, size: u64, limits: Limits) -> Result<(), BadArchive> {
+    // One byte more than announced is enough to know that there is more.
+    let mut packed = Digested::new(packed.take(size + 1));
+    let content = walk(&mut packed, Layout::Task, limits, |_, _, _| Ok(()));
+    io::copy(&mut packed, &mut io::sink())?;
+    if packed.size != size {
+        return Err(BadArchive::Size { announced: size, found: packed.size });
+    }
+    let found = packed.finish();
+    if found != sha256 {
+        return Err(BadArchive::Digest { announced: sha256.to_owned(), found });
+    }
+    content
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    pub(in super::super) fn pack(build: impl FnOnce(&mut tar::Builder<GzEncoder<Vec<u8>>>)) -> Vec<u8> {
+        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        build(&mut builder);
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    /// Adds an entry whose name is written into the header as it is.
+    pub(in super::super) fn add(
+        builder: &mut tar::Builder<GzEncoder<Vec<u8>>>,
+        name: &str,
+        kind: tar::EntryType,
+        content: &[u8],
+    ) {
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        if kind.is_symlink() || kind.is_hard_link() {
+            header.set_link_name("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+    }
+
+    fn check(packed: &[u8]) -> Result<(), BadArchive> {
+        let mut digested = Digested::new(packed);
+        io::copy(&mut digested, &mut io::sink()).unwrap();
+        verify(packed, &digested.finish(), packed.len() as u64, Limits { entries: 100, ..Limits::TASK })
+    }
+
+    const FILE: tar::EntryType = tar::EntryType::Regular;
+
+    #[test]
+    fn the_documented_files_are_accepted() {
+        let packed = pack(|builder| {
+            for name in ["metadata.json", "output.json", "output.txt", "files/bench.csv"] {
+                add(builder, name, FILE, b"{}");
+            }
+        });
+        check(&packed).unwrap();
+    }
+
+    #[test]
+    fn other_paths_are_refused() {
+        for name in [
+            "/etc/passwd",
+            "../output.txt",
+            "files/../../x",
+            "files/..",
+            "files/.ssh",
+            "files/a/b",
+            "files/",
+            "./output.txt",
+            "x",
+            "files/a b",
+            "files/a\u{0}b",
+        ] {
+            let packed = pack(|builder| add(builder, name, FILE, b"x"));
+            let allowed_prefix = name.contains('\0');
+            let outcome = check(&packed);
+            assert!(matches!(outcome, Err(BadArchive::BadPath(_))) || allowed_prefix, "{name}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn links_devices_folders_and_extension_headers_are_refused() {
+        use tar::EntryType as T;
+        for kind in [
+            T::Symlink,
+            T::Link,
+            T::Char,
+            T::Block,
+            T::Fifo,
+            T::Directory,
+            T::GNUSparse,
+            T::GNULongName,
+            T::XHeader,
+        ] {
+            let packed = pack(|builder| add(builder, "output.txt", kind, b""));
+            assert!(matches!(check(&packed), Err(BadArchive::NotAFile(_))), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn duplicates_and_too_many_entries_are_refused() {
+        let twice = pack(|builder| {
+            add(builder, "output.txt", FILE, b"a");
+            add(builder, "output.txt", FILE, b"b");
+        });
+        assert!(matches!(check(&twice), Err(BadArchive::Duplicate)));
+        let many = pack(|builder| (0..101).for_each(|n| add(builder, &format!("files/{n}"), FILE, b"")));
+        assert!(matches!(check(&many), Err(BadArchive::TooManyEntries(100))));
+    }
+
+    #[test]
+    fn bombs_are_refused_wherever_they_hide() {
+        let zeros = vec![0; 16 << 20];
+        let in_file = pack(|builder| add(builder, "output.txt", FILE, &zeros));
+        assert!(matches!(check(&in_file), Err(BadArchive::Broken(_))));
+        let behind_the_end = {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            io::Write::write_all(&mut encoder, &zeros).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert!(matches!(check(&behind_the_end), Err(BadArchive::Broken(_))));
+    }
+
+    #[test]
+    fn cut_archives_and_other_files_are_refused() {
+        let packed = pack(|builder| add(builder, "output.txt", FILE, b"some text"));
+        assert!(check(&packed[..packed.len() - 4]).is_err());
+        assert!(check(b"not an archive").is_err());
+        assert!(check(b"").is_err());
+    }
+
+    #[test]
+    fn other_bytes_than_announced_are_named() {
+        let packed = pack(|builder| add(builder, "output.txt", FILE, b"some text"));
+        let size = packed.len() as u64;
+        let wrong = verify(&*packed, &"0".repeat(64), size, Limits::TASK);
+        assert!(matches!(wrong, Err(BadArchive::Digest { .. })));
+        let short = verify(&*packed, &"0".repeat(64), size - 1, Limits::TASK);
+        assert!(matches!(short, Err(BadArchive::Size { .. })));
+        let long = verify(&*packed, &"0".repeat(64), size + 1, Limits::TASK);
+        assert!(matches!(long, Err(BadArchive::Size { .. })));
+    }
+}

@@ -1,0 +1,99 @@
+//! `results.tar.gz` of a run: the stored archives of its tasks, taken apart and put together again while
+//! they stream through.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::BadArchive;
+use super::read::{Layout, Limits, walk};
+use crate::orchestrator::store::StoredResult;
+
+/// One stored archive and the folder that its files go into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub folder: String,
+    /// Where the storage keeps the archive.
+    pub key: String,
+}
+
+/// Which archives go where: the accepted attempt of each task, or else its newest, into `ALIAS-NUMBER`,
+/// the others into `ALIAS-NUMBER/attempt-N`.
+pub fn parts(results: Vec<StoredResult>) -> Vec<Part> {
+    let mut tasks: BTreeMap<_, Vec<StoredResult>> = BTreeMap::new();
+    for result in results.into_iter().filter(|result| result.upload.verified) {
+        tasks.entry(result.task_id).or_default().push(result);
+    }
+    tasks.into_values().flat_map(parts_of_task).collect()
+}
+
+fn parts_of_task(mut attempts: Vec<StoredResult>) -> Vec<Part> {
+    attempts.sort_by_key(|result| (!result.accepted, std::cmp::Reverse(result.attempt)));
+    let part = |(index, result): (usize, StoredResult)| {
+        let task = format!("{}-{}", result.alias, result.number);
+        let folder = if index == 0 { task } else { format!("{task}/attempt-{}", result.attempt) };
+        Part { folder, key: result.upload.key }
+    };
+    attempts.into_iter().enumerate().map(part).collect()
+}
+
+/// Writes the run's archive; blocks, and holds no more than a few buffers.
+///
+/// # Errors
+/// Of `open`, of a stored archive, or of `out`. What was written before does not end as a gzip stream does.
+pub fn write_results<R: Read>(
+    parts: &[Part],
+    mut open: impl FnMut(&str) -> io::Result<R>,
+    out: impl Write,
+) -> Result<(), BadArchive> {
+    let mut builder = tar::Builder::new(GzEncoder::new(out, Compression::fast()));
+    for part in parts {
+        walk(open(&part.key)?, Layout::Task, Limits::TASK, |path, size, content| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(size);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("{}/{path}", part.folder), content)
+        })?;
+    }
+    builder.into_inner()?.finish()?.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::tests::{add, pack};
+    use super::super::unpack_into;
+    use super::*;
+    use crate::orchestrator::store::Upload;
+
+    fn result(task_id: i64, attempt: u32, accepted: bool) -> StoredResult {
+        let key = format!("{task_id}/{attempt}");
+        let upload = Upload { sha256: String::new(), size: 1, key, verified: true };
+        StoredResult { task_id, alias: "a".into(), number: task_id as u32, attempt, accepted, upload }
+    }
+
+    #[test]
+    fn the_accepted_attempt_stands_on_top_else_the_newest() {
+        let parts =
+            parts(vec![result(1, 1, true), result(1, 2, false), result(2, 1, false), result(2, 2, false)]);
+        let shown: Vec<_> = parts.iter().map(|part| (part.folder.as_str(), part.key.as_str())).collect();
+        assert_eq!(
+            shown,
+            [("a-1", "1/1"), ("a-1/attempt-2", "1/2"), ("a-2", "2/2"), ("a-2/attempt-1", "2/1")]
+        );
+    }
+
+    #[test]
+    fn a_run_archive_unpacks_into_task_folders() {
+        let stored = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hello"));
+        let parts = parts(vec![result(1, 1, true), result(1, 2, false)]);
+        let mut packed = Vec::new();
+        write_results(&parts, |_| Ok(&*stored), &mut packed).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap();
+        assert_eq!(fs_err::read(folder.path().join("a-1/output.txt")).unwrap(), b"hello");
+        assert_eq!(fs_err::read(folder.path().join("a-1/attempt-2/output.txt")).unwrap(), b"hello");
+    }
+}

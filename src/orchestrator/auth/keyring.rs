@@ -1,0 +1,264 @@
+//! The admin keys: one active, and retired ones that still verify the run keys made from them.
+//!
+//! They live in `keys.json` (mode 0600) in the orchestrator's home, or one comes from `BENCH_API_KEY`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::run_key::{Signer, key_id, parse, signer, verify};
+use super::{BadKey, RunClaims};
+use crate::client::Secret;
+
+/// Shorter keys from the environment are refused: they can be guessed.
+const MIN_KEY_LENGTH: usize = 16;
+/// Retired keys are forgotten after this: no run key lives longer.
+const RETIRED_DAYS: i64 = 30;
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("could not read or write the key file")]
+    File(#[from] std::io::Error),
+    #[error("the key file {} is not readable as one; restore it, or move it away to have new keys made", .path.display())]
+    Malformed {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the key file {} holds no active key", .0.display())]
+    NoActiveKey(PathBuf),
+    #[error("the admin key is too short: {MIN_KEY_LENGTH} characters or more are needed")]
+    TooShort,
+}
+
+/// `keys.json`.
+#[derive(Serialize, Deserialize)]
+pub struct KeyringFile {
+    keys: Vec<StoredKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKey {
+    key: String,
+    created_at: jiff::Timestamp,
+    retired_at: Option<jiff::Timestamp>,
+}
+
+/// What `bench orchestrator key show` tells about a key.
+#[derive(Debug, Serialize)]
+pub struct KeyInfo {
+    pub id: String,
+    pub created_at: jiff::Timestamp,
+    pub retired_at: Option<jiff::Timestamp>,
+}
+
+impl KeyringFile {
+    pub fn path(home: &Path) -> PathBuf {
+        home.join("keys.json")
+    }
+
+    /// Reads the file, or makes one with a new key.
+    pub fn open(home: &Path, now: jiff::Timestamp) -> Result<KeyringFile, KeyError> {
+        let path = Self::path(home);
+        let text = match fs_err::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let made = KeyringFile { keys: vec![StoredKey::make(now)] };
+                made.save(home)?;
+                return Ok(made);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let file: KeyringFile = serde_json::from_slice(&text)
+            .map_err(|source| KeyError::Malformed { path: path.clone(), source })?;
+        if file.keys.iter().all(|key| key.retired_at.is_some()) {
+            return Err(KeyError::NoActiveKey(path));
+        }
+        Ok(file)
+    }
+
+    /// Retires the active key and makes a new one.
+    pub fn rotate(&mut self, home: &Path, now: jiff::Timestamp) -> Result<Secret, KeyError> {
+        for key in self.keys.iter_mut().filter(|key| key.retired_at.is_none()) {
+            key.retired_at = Some(now);
+        }
+        let oldest = now.as_second() - RETIRED_DAYS * 86_400;
+        self.keys.retain(|key| key.retired_at.is_none_or(|at| at.as_second() > oldest));
+        self.keys.push(StoredKey::make(now));
+        self.save(home)?;
+        Ok(self.active())
+    }
+
+    pub fn active(&self) -> Secret {
+        let active = self.keys.iter().rfind(|key| key.retired_at.is_none());
+        Secret::new(&*active.expect("a key ring always has an active key").key)
+    }
+
+    pub fn infos(&self) -> Vec<KeyInfo> {
+        let info = |key: &StoredKey| KeyInfo {
+            id: key_id(&Secret::new(&*key.key)),
+            created_at: key.created_at,
+            retired_at: key.retired_at,
+        };
+        self.keys.iter().map(info).collect()
+    }
+
+    fn save(&self, home: &Path) -> Result<(), KeyError> {
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
+        write_private(&Self::path(home), &text).map_err(KeyError::File)
+    }
+}
+
+impl StoredKey {
+    fn make(now: jiff::Timestamp) -> StoredKey {
+        let random: [u8; 32] = rand::random();
+        let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
+        StoredKey { key: format!("bench_{key}"), created_at: now, retired_at: None }
+    }
+}
+
+/// Writes a file of mode 0600, replaced at once.
+pub(in crate::orchestrator) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let temporary = path.with_extension(format!("part-{:08x}", rand::random::<u32>()));
+    let mut file = fs_err::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs_err::rename(&temporary, path)
+}
+
+/// The keys as the server verifies with them.
+pub struct Keyring {
+    keys: RwLock<Arc<Keys>>,
+    /// Home whose key file is watched, and the file's time when it was last read.
+    source: Option<(PathBuf, RwLock<Option<SystemTime>>)>,
+}
+
+struct Keys {
+    active: Secret,
+    active_digest: [u8; 32],
+    signers: HashMap<String, Signer>,
+}
+
+impl Keyring {
+    /// One key that somebody else keeps.
+    pub fn fixed(admin: Secret) -> Result<Keyring, KeyError> {
+        if admin.expose().len() < MIN_KEY_LENGTH {
+            return Err(KeyError::TooShort);
+        }
+        Ok(Keyring { keys: RwLock::new(Arc::new(Keys::new(admin, &[]))), source: None })
+    }
+
+    /// The keys in the home's file, made where there is none.
+    pub fn open(home: &Path, now: jiff::Timestamp) -> Result<Keyring, KeyError> {
+        let keys = RwLock::new(Arc::new(Keys::of_file(&KeyringFile::open(home, now)?)));
+        let modified = modified(home);
+        Ok(Keyring { keys, source: Some((home.to_owned(), RwLock::new(modified))) })
+    }
+
+    /// Reads the file again where it has changed. The flag says so.
+    pub fn refresh(&self, now: jiff::Timestamp) -> Result<bool, KeyError> {
+        let Some((home, seen)) = &self.source else { return Ok(false) };
+        let modified = modified(home);
+        if modified == *seen.read().expect("no holder of this lock panics") {
+            return Ok(false);
+        }
+        let keys = Keys::of_file(&KeyringFile::open(home, now)?);
+        *self.keys.write().expect("no holder of this lock panics") = Arc::new(keys);
+        *seen.write().expect("no holder of this lock panics") = modified;
+        Ok(true)
+    }
+
+    pub fn active(&self) -> Secret {
+        self.current().active.clone()
+    }
+
+    pub fn is_admin(&self, key: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(key).into();
+        digest.ct_eq(&self.current().active_digest).into()
+    }
+
+    /// Verifies a run key. Also tells what a key that is no run key is not.
+    pub fn run_claims(&self, key: &str, now_s: i64) -> Result<RunClaims, BadKey> {
+        let parts = parse(key).ok_or(BadKey::Wrong)?;
+        let keys = self.current();
+        let signer = keys.signers.get(parts.key_id).ok_or(BadKey::Wrong)?;
+        verify(&parts, signer, now_s)
+    }
+
+    fn current(&self) -> Arc<Keys> {
+        self.keys.read().expect("no holder of this lock panics").clone()
+    }
+}
+
+fn modified(home: &Path) -> Option<SystemTime> {
+    fs_err::metadata(KeyringFile::path(home)).and_then(|data| data.modified()).ok()
+}
+
+impl Keys {
+    fn new(active: Secret, retired: &[Secret]) -> Keys {
+        let signers = retired.iter().chain([&active]).map(|key| (key_id(key), signer(key))).collect();
+        Keys { active_digest: Sha256::digest(active.expose()).into(), active, signers }
+    }
+
+    fn of_file(file: &KeyringFile) -> Keys {
+        let retired: Vec<Secret> = file
+            .keys
+            .iter()
+            .filter(|key| key.retired_at.is_some())
+            .map(|key| Secret::new(&*key.key))
+            .collect();
+        Keys::new(file.active(), &retired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run_key;
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_rotated_key_still_verifies_run_keys_but_is_no_admin_key_any_more() {
+        let home = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let ring = Keyring::open(home.path(), now).unwrap();
+        let old = ring.active();
+        let of_old = run_key(&old, &"r".parse().unwrap(), now.as_second() + 60);
+        assert!(ring.is_admin(old.expose()));
+
+        let new = KeyringFile::open(home.path(), now).unwrap().rotate(home.path(), now).unwrap();
+        assert!(ring.refresh(now).unwrap());
+        assert!(!ring.is_admin(old.expose()));
+        assert!(ring.is_admin(new.expose()));
+        assert_eq!(ring.run_claims(of_old.expose(), now.as_second()).unwrap().run_id.as_str(), "r");
+    }
+
+    #[test]
+    fn the_key_file_is_private_and_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let first = Keyring::open(home.path(), now).unwrap().active();
+        let mode = fs_err::metadata(KeyringFile::path(home.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(Keyring::open(home.path(), now).unwrap().active(), first);
+    }
+
+    #[test]
+    fn an_unreadable_key_file_is_not_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        fs_err::write(KeyringFile::path(home.path()), "{").unwrap();
+        assert!(matches!(
+            Keyring::open(home.path(), jiff::Timestamp::now()),
+            Err(KeyError::Malformed { .. })
+        ));
+        assert!(matches!(Keyring::fixed(Secret::new("short")), Err(KeyError::TooShort)));
+    }
+}

@@ -1,0 +1,146 @@
+//! Refusals. A handler says the code and a sentence; the guard adds the request's id and sends it as JSON.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::{ErrorBody, ErrorCode};
+use crate::orchestrator::storage::StorageError;
+use crate::orchestrator::store::StoreError;
+
+/// A request that is not carried out.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+    pub retry_after: Option<Duration>,
+    /// Finer than the code, for metrics.
+    pub reason: Option<&'static str>,
+    /// Why, for the log alone.
+    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into(), retry_after: None, reason: None, cause: None }
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Refusal {
+        Refusal::new(ErrorCode::BadRequest, message)
+    }
+
+    /// A fault of the orchestrator: the cause goes to the log, the caller learns where to look.
+    pub fn internal(cause: impl Error + Send + Sync + 'static) -> Refusal {
+        let message = "the orchestrator failed at this request; its log says why under the request's id";
+        Refusal { cause: Some(Arc::new(cause)), ..Refusal::new(ErrorCode::Internal, message) }
+    }
+
+    pub fn because(mut self, reason: &'static str) -> Refusal {
+        self.reason = Some(reason);
+        self
+    }
+
+    pub fn retry_after(mut self, wait: Duration) -> Refusal {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The answer as it is sent.
+    pub fn answer(&self, request_id: &str) -> Response {
+        let body = ErrorBody {
+            code: self.code,
+            message: self.message.clone(),
+            request_id: Some(request_id.to_owned()),
+        };
+        let mut answer = (status(self.code), axum::Json(body)).into_response();
+        let headers = answer.headers_mut();
+        if self.code == ErrorCode::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let wait =
+            self.retry_after.or((self.code == ErrorCode::Unavailable).then_some(Duration::from_secs(1)));
+        if let Some(wait) = wait {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64));
+        }
+        answer
+    }
+}
+
+/// The refusal travels as an extension of the answer, for the guard to send.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut answer = status(self.code).into_response();
+        answer.extensions_mut().insert(self);
+        answer
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        match error {
+            StoreError::Refused { code, message } => Refusal::new(code, message),
+            StoreError::Closed => Refusal::new(ErrorCode::Unavailable, "the orchestrator is stopping"),
+            failed @ StoreError::Failed(_) => Refusal::internal(failed),
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Refusal {
+        match error {
+            StorageError::Missing(_) => Refusal::new(
+                ErrorCode::ResultMissing,
+                "the announced result was not uploaded; ask for an upload and send it first",
+            ),
+            failed => Refusal::internal(failed),
+        }
+    }
+}
+
+pub fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::Timeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::StaleFence | ErrorCode::DigestConflict | ErrorCode::RunConflict | ErrorCode::RunEnded => {
+            StatusCode::CONFLICT
+        }
+        ErrorCode::LengthRequired => StatusCode::LENGTH_REQUIRED,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::ResultMissing | ErrorCode::BadResult => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The code's name on the wire, for metrics.
+pub fn reason(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::BadRequest => "bad_request",
+        ErrorCode::Unauthorized => "unauthorized",
+        ErrorCode::Forbidden => "forbidden",
+        ErrorCode::NotFound => "not_found",
+        ErrorCode::MethodNotAllowed => "method_not_allowed",
+        ErrorCode::Timeout => "timeout",
+        ErrorCode::StaleFence => "stale_fence",
+        ErrorCode::DigestConflict => "digest_conflict",
+        ErrorCode::RunConflict => "run_conflict",
+        ErrorCode::RunEnded => "run_ended",
+        ErrorCode::LengthRequired => "length_required",
+        ErrorCode::TooLarge => "too_large",
+        ErrorCode::UnsupportedMediaType => "unsupported_media_type",
+        ErrorCode::ResultMissing => "result_missing",
+        ErrorCode::BadResult => "bad_result",
+        ErrorCode::RateLimited => "rate_limited",
+        ErrorCode::Internal => "internal",
+        ErrorCode::Unavailable => "unavailable",
+    }
+}

@@ -1,0 +1,128 @@
+//! A run's events as they are committed, as server-sent events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use serde::Deserialize;
+use tokio::sync::watch;
+use utoipa::IntoParams;
+
+use super::answer::Refusal;
+use super::app::App;
+use super::extract::{Params, RunPath};
+use crate::api::{Event, RunId};
+use crate::orchestrator::store::StoreError;
+
+/// Events read from the store at once.
+const BATCH: u32 = 500;
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// Events with a greater `seq` only. The header `Last-Event-ID` says the same and wins.
+    #[serde(default)]
+    after: Option<i64>,
+    /// `false`: end after the events there are, instead of waiting for more.
+    #[serde(default)]
+    follow: Option<bool>,
+}
+
+/// The run's events: `id` is `seq`, `event` the kind, `data` an Event as JSON. The stream stays open until
+/// the run has ended and all its events were sent; then it sends `event: end` and closes. A stream that
+/// closes without it broke off: connect again with the last `id`.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs",
+    params(("id" = String, Path), EventQuery), responses(
+    (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+))]
+pub async fn follow_events(
+    State(app): State<Arc<App>>,
+    RunPath(run): RunPath,
+    Params(query): Params<EventQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    app.store.run(&run).await?;
+    let resumed = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.parse().ok());
+    let follower = Follower {
+        newest: app.store.newest_event(),
+        app,
+        run,
+        after: resumed.or(query.after).unwrap_or(0),
+        follow: query.follow.unwrap_or(true),
+        greeted: false,
+        ended: false,
+    };
+    let frames = stream::try_unfold(follower, |mut follower| async move {
+        Ok::<_, StoreError>(follower.next().await?.map(|frames| (frames, follower)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Proxies of the nginx kind would hold events back.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(frames)).into_response())
+}
+
+struct Follower {
+    app: Arc<App>,
+    run: RunId,
+    after: i64,
+    follow: bool,
+    newest: watch::Receiver<i64>,
+    /// Whether anything was sent: the first frame tells the client that it is connected.
+    greeted: bool,
+    ended: bool,
+}
+
+impl Follower {
+    /// The next piece of the stream; `None` ends it.
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if self.ended {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Ok(Some(Bytes::from_static(b": connected\n\n")));
+        }
+        loop {
+            // In this order: an event that comes in between wakes the wait below, and a run that was over
+            // before its events were read gets no more.
+            self.newest.mark_unchanged();
+            let over = self.app.store.run(&self.run).await?.status.is_final();
+            let events = self.app.store.events(Some(&self.run), self.after, BATCH).await?;
+            if let Some(last) = events.last() {
+                self.after = last.seq;
+                return Ok(Some(frames(&events)));
+            }
+            if over || !self.follow {
+                self.ended = true;
+                return Ok(Some(Bytes::from_static(b"event: end\ndata: {}\n\n")));
+            }
+            tokio::select! {
+                changed = self.newest.changed() => if changed.is_err() { return Ok(None) },
+                () = tokio::time::sleep(KEEP_ALIVE) => return Ok(Some(Bytes::from_static(b": keep-alive\n\n"))),
+                () = self.app.stop.cancelled() => return Ok(None),
+            }
+        }
+    }
+}
+
+/// JSON has no line breaks outside of strings, and in strings they are escaped: one `data` line is enough.
+fn frames(events: &[Event]) -> Bytes {
+    let mut text = String::new();
+    for event in events {
+        let data = serde_json::to_string(event).expect("an event has a JSON form");
+        let kind = serde_json::to_value(event.kind).expect("a kind has a JSON form");
+        let kind = kind.as_str().unwrap_or("message");
+        text.push_str(&format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.seq));
+    }
+    Bytes::from(text)
+}

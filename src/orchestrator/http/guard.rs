@@ -1,0 +1,253 @@
+//! Stands before every route: gives the request its id, finds out who calls, limits how often, counts and
+//! logs the answer, and sends refusals in one form.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::FutureExt as _;
+
+use super::answer::{Refusal, reason};
+use super::app::App;
+use crate::api::ErrorCode;
+use crate::client::{is_own_loopback, is_own_loopback_name};
+use crate::orchestrator::auth::{Access, BadKey, Caller, Role, Session};
+use crate::orchestrator::listener::Peer;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+
+pub async fn guard(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers()).unwrap_or_else(|| app.request_ids.next());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+
+    let mut answer = match admit(&app, route.as_ref().map(MatchedPath::as_str), &mut request) {
+        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Ok(answer) => answer,
+            // The panic hook has logged where.
+            Err(_) => Refusal::internal(std::io::Error::other("a handler panicked")).answer(&id),
+        },
+        Err(refusal) => {
+            let mut answer = Response::new(Body::empty());
+            answer.extensions_mut().insert(refusal);
+            answer
+        }
+    };
+    let refusal = answer.extensions_mut().remove::<Refusal>();
+    if let Some(refusal) = &refusal {
+        app.metrics.refused(refusal.reason.unwrap_or_else(|| reason(refusal.code)));
+        let mut sent = refusal.answer(&id);
+        if let Some(allow) = answer.headers_mut().remove(header::ALLOW) {
+            sent.headers_mut().insert(header::ALLOW, allow);
+        }
+        answer = sent;
+    }
+    if let Ok(value) = HeaderValue::try_from(&id) {
+        answer.headers_mut().insert(REQUEST_ID, value);
+    }
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    app.metrics.answered(route, method_name(&method), answer.status().as_u16());
+    log(&id, &method, route, &answer, refusal.as_ref(), started.elapsed());
+    answer
+}
+
+/// Decides whether the request may go on, and as whose.
+fn admit(app: &App, route: Option<&str>, request: &mut Request<Body>) -> Result<(), Refusal> {
+    let peer = *request.extensions().get::<Peer>().expect("the listener adds the peer to every request");
+    let access = Access::of(route);
+    let identity = match identify(app, request) {
+        Ok(identity) => identity,
+        // A stale cookie must not keep a browser from the login page.
+        Err(_) if access == Access::Public => NOBODY,
+        Err(BadKey::Missing) if access == Access::Local && is_local(app, peer, request.headers()) => NOBODY,
+        // Browsers are sent to the login page by the dashboard itself.
+        Err(BadKey::Missing) if route == Some("/") => NOBODY,
+        Err(bad) => return Err(refuse_key(app, peer, bad)),
+    };
+    if identity.caller == Caller::Viewer && access != Access::Public && !reads(request) {
+        let message = "log in with the admin key to change something";
+        return Err(Refusal::new(ErrorCode::Forbidden, message).because("viewer"));
+    }
+    if matches!(identity.caller, Caller::Run(_)) && access == Access::Admin {
+        let message = "a run key may only claim and report for its run; this call needs the admin key";
+        return Err(Refusal::new(ErrorCode::Forbidden, message).because("run_key_scope"));
+    }
+    if let Some(tag) = identity.run_key_tag
+        && let Err(wait) = app.run_key_limit.take(tag, Instant::now())
+    {
+        let message = "too many requests with this run key";
+        return Err(Refusal::new(ErrorCode::RateLimited, message).retry_after(wait));
+    }
+    if let Some(session) = identity.session {
+        request.extensions_mut().insert(session);
+    }
+    request.extensions_mut().insert(identity.caller);
+    Ok(())
+}
+
+/// Who calls, by what they showed.
+struct Identity {
+    caller: Caller,
+    /// Tells run keys apart without keeping them.
+    run_key_tag: Option<[u8; 8]>,
+    session: Option<Session>,
+}
+
+const NOBODY: Identity = Identity { caller: Caller::Nobody, run_key_tag: None, session: None };
+
+fn identify(app: &App, request: &Request<Body>) -> Result<Identity, BadKey> {
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let key = value.to_str().ok().and_then(bearer).ok_or(BadKey::Wrong)?;
+        if key.starts_with("rk.") {
+            let claims = app.keyring.run_claims(key, jiff::Timestamp::now().as_second())?;
+            let caller = Caller::Run(claims.run_id);
+            return Ok(Identity { caller, run_key_tag: Some(tag(key)), session: None });
+        }
+        let admin = Identity { caller: Caller::Admin, ..NOBODY };
+        return if app.keyring.is_admin(key) { Ok(admin) } else { Err(BadKey::Wrong) };
+    }
+    let token = session_token(request.headers(), &app.session_cookie).ok_or(BadKey::Missing)?;
+    let session = app.sessions.find(token, Instant::now()).ok_or(BadKey::Missing)?;
+    let shown = request.headers().get(CSRF_TOKEN).and_then(|value| value.to_str().ok());
+    if !reads(request) && shown != Some(session.csrf.as_str()) {
+        return Err(BadKey::Wrong);
+    }
+    let caller = match session.role {
+        Role::Admin => Caller::Admin,
+        Role::Viewer => Caller::Viewer,
+    };
+    Ok(Identity { caller, run_key_tag: None, session: Some(session) })
+}
+
+fn reads(request: &Request<Body>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// The end of a run key's code.
+fn tag(key: &str) -> [u8; 8] {
+    let bytes = key.as_bytes();
+    bytes[bytes.len() - 8..].try_into().expect("a verified key is longer than its code")
+}
+
+pub fn refuse_key(app: &App, peer: Peer, bad: BadKey) -> Refusal {
+    if let Err(wait) = app.refused_limit.take(peer.0.ip(), Instant::now()) {
+        let message = "too many requests without a valid key from this address";
+        return Refusal::new(ErrorCode::RateLimited, message).because("rate_limited_peer").retry_after(wait);
+    }
+    Refusal::new(ErrorCode::Unauthorized, bad.to_string()).because(bad.reason())
+}
+
+/// Loopback means: bound to it, called from it, by its name, and not on behalf of somebody else.
+pub fn is_local(app: &App, peer: Peer, headers: &HeaderMap) -> bool {
+    const FORWARDING: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    app.on_loopback
+        && is_own_loopback(peer.0.ip())
+        && is_own_loopback_name(without_port(host))
+        && !FORWARDING.iter().any(|name| headers.contains_key(*name))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+fn session_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|line| line.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find_map(|(found, value)| (found == name).then_some(value))
+}
+
+/// The client's id for the request, where it is harmless in logs.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    ((1..=64).contains(&id.len()) && id.bytes().all(harmless)).then(|| id.to_owned())
+}
+
+/// Methods as labels: a client cannot make new series by inventing some.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+fn log(id: &str, method: &Method, route: &str, answer: &Response, refusal: Option<&Refusal>, took: Duration) {
+    let (status, duration_us) = (answer.status().as_u16(), took.as_micros() as u64);
+    match refusal {
+        Some(Refusal { cause: Some(cause), .. }) => {
+            let cause = chain(cause.as_ref());
+            tracing::error!(request.id = id, %method, route, status, duration_us, cause, "a request failed");
+        }
+        Some(refusal) => tracing::info!(
+            request.id = id, %method, route, status, duration_us, reason = reason(refusal.code),
+            "refused a request"
+        ),
+        None => tracing::debug!(request.id = id, %method, route, status, duration_us, "answered a request"),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_request_ids_are_taken() {
+        let mut headers = HeaderMap::new();
+        for (id, taken) in
+            [("abc-1.2_3", true), ("", false), ("a b", false), ("a\u{7f}", false), ("<x>", false)]
+        {
+            let Ok(value) = HeaderValue::from_str(id) else { continue };
+            headers.insert(REQUEST_ID, value);
+            assert_eq!(request_id(&headers).is_some(), taken, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_session_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=b; bench_session=token; c=d"));
+        assert_eq!(session_token(&headers, "bench_session"), Some("token"));
+    }
+
+    #[test]
+    fn ports_are_no_part_of_a_host_name() {
+        assert_eq!(without_port("localhost:80"), "localhost");
+        assert_eq!(without_port("[::1]:80"), "[::1]");
+        assert_eq!(without_port("localhost"), "localhost");
+    }
+}

@@ -1,0 +1,121 @@
+//! Results on their way out: a run's archive, and the end of a task's log.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
+
+use super::answer::Refusal;
+use super::app::App;
+use super::extract::{Params, RunPath, TaskPath};
+use crate::api::ErrorCode;
+use crate::orchestrator::archive::{self, Part};
+use crate::orchestrator::storage::Storage;
+
+const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks made ahead of a slow reader.
+const CHUNKS_AHEAD: usize = 4;
+const DEFAULT_LOG_BYTES: usize = 64 << 10;
+const MAX_LOG_BYTES: usize = 1 << 20;
+
+/// All results of the run as one gzip'd tar: `ALIAS-NUMBER/` of the accepted attempts (of the newest failed
+/// one where none was accepted), earlier attempts in `ALIAS-NUMBER/attempt-N/`. Packed while it is sent; an
+/// archive that breaks off does not end as gzip does.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/results.tar.gz", tag = "runs", params(("id" = String, Path)),
+    responses((status = 200, description = "The archive", body = Vec<u8>, content_type = "application/gzip")))]
+pub async fn download_results(
+    State(app): State<Arc<App>>,
+    RunPath(run): RunPath,
+) -> Result<Response, Refusal> {
+    app.store.run(&run).await?;
+    let parts = archive::parts(app.store.results(&run).await?);
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let storage = app.storage.clone();
+    let metrics = app.metrics.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = pack(&storage, &parts, &sender) {
+            metrics.storage_failed();
+            tracing::warn!(run.id = %run, %error, "the results of a run could not be sent whole");
+            // Breaks the answer off, so that nobody takes it for complete.
+            drop(sender.blocking_send(Err(io::Error::other(error))));
+        }
+    });
+    let body = Body::from_stream(ReceiverStream::new(receiver));
+    Ok(([(header::CONTENT_TYPE, "application/gzip")], body).into_response())
+}
+
+fn pack(
+    storage: &Storage,
+    parts: &[Part],
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> Result<(), archive::BadArchive> {
+    let runtime = tokio::runtime::Handle::current();
+    let open = |key: &str| runtime.block_on(storage.read(key)).map_err(io::Error::other);
+    let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChannelWriter { sender });
+    archive::write_results(parts, open, &mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+struct ChannelWriter<'a> {
+    sender: &'a mpsc::Sender<io::Result<Bytes>>,
+}
+
+impl Write for ChannelWriter<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the reader went away");
+        self.sender.blocking_send(Ok(Bytes::copy_from_slice(buffer))).map_err(gone)?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// At most this much of the end, 1 to 1,048,576; 65,536 by default.
+    #[param(minimum = 1, maximum = 1_048_576)]
+    #[serde(default)]
+    bytes: Option<usize>,
+}
+
+/// The end of `output.txt` of the task's newest uploaded attempt, as plain text.
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/log", tag = "tasks", params(("id" = i64, Path), LogQuery),
+    responses((status = 200, description = "The text", body = String, content_type = "text/plain")))]
+pub async fn show_log(
+    State(app): State<Arc<App>>,
+    TaskPath(task, _): TaskPath,
+    Params(query): Params<LogQuery>,
+) -> Result<Response, Refusal> {
+    let bytes = query.bytes.unwrap_or(DEFAULT_LOG_BYTES);
+    if !(1..=MAX_LOG_BYTES).contains(&bytes) {
+        return Err(Refusal::bad_request(format!("`bytes` is 1 to {MAX_LOG_BYTES}")));
+    }
+    let missing = || Refusal::new(ErrorCode::NotFound, "no attempt of this task has uploaded a log");
+    let view = app.store.task(task).await?;
+    let results = app.store.results(&view.run_id).await?;
+    let own = results.into_iter().filter(|result| result.task_id == task && result.upload.verified);
+    let newest = own.max_by_key(|result| result.attempt).ok_or_else(missing)?;
+    let archive = app.storage.read(&newest.upload.key).await?;
+    let tail = tokio::task::spawn_blocking(move || archive::log_tail(archive, bytes));
+    let tail = tail.await.map_err(Refusal::internal)?.map_err(Refusal::internal)?.ok_or_else(missing)?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        // A stranger's text: never to be taken for a page.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+    ];
+    Ok((headers, tail).into_response())
+}

@@ -1,0 +1,186 @@
+//! Result archives on their way in: announced, sent, checked, recorded.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use futures::StreamExt as _;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt as _;
+use utoipa::IntoParams;
+
+use super::answer::Refusal;
+use super::app::App;
+use super::extract::{JsonBody, Params, TaskPath};
+use crate::api::{ErrorCode, TaskId, UploadRequest, UploadTicket};
+use crate::orchestrator::archive::{self, BadArchive};
+use crate::orchestrator::storage::{Archive, Staged, Storage, storage_key};
+use crate::orchestrator::store::{Scope, Upload};
+
+/// Announces an archive and gets the request to send it with, signed now where storage is elsewhere.
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/upload", tag = "runner",
+    params(("id" = i64, Path)), request_body = UploadRequest, responses(
+    (status = 200, description = "The request to make, word for word", body = UploadTicket),
+))]
+pub async fn announce_upload(
+    State(app): State<Arc<App>>,
+    TaskPath(task, caller): TaskPath,
+    JsonBody(request): JsonBody<UploadRequest>,
+) -> Result<Json<UploadTicket>, Refusal> {
+    check_announcement(&app, &request)?;
+    let lease = app.store.lease(caller.scope(), task, request.fence).await?;
+    let key = storage_key(&lease);
+    let known = lease.upload.is_some_and(|upload| upload.verified && upload.sha256 == request.sha256);
+    if !known {
+        let upload =
+            Upload { sha256: request.sha256.clone(), size: request.size, key: key.clone(), verified: false };
+        app.store.record_upload(caller.scope(), task, request.fence, upload).await?;
+    }
+    Ok(Json(match &*app.storage {
+        Storage::Folder(_) => UploadTicket {
+            method: "PUT".to_owned(),
+            url: format!("/api/v1/tasks/{task}/result?fence={}", request.fence),
+            headers: [("content-type".to_owned(), "application/gzip".to_owned())].into(),
+        },
+        Storage::S3(s3) => counted(&app, s3.ticket(&key, &request).await)?,
+    }))
+}
+
+fn check_announcement(app: &App, request: &UploadRequest) -> Result<(), Refusal> {
+    let digits = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if request.sha256.len() != 64 || !request.sha256.bytes().all(digits) {
+        return Err(Refusal::bad_request("`sha256` is 64 lower-case hexadecimal digits"));
+    }
+    if request.size == 0 {
+        return Err(Refusal::bad_request("`size` is at least 1: an empty file is no archive"));
+    }
+    if request.size > app.limits.upload_bytes {
+        let message = format!("a result has at most {} bytes", app.limits.upload_bytes);
+        return Err(Refusal::new(ErrorCode::TooLarge, message));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FenceQuery {
+    fence: i64,
+}
+
+/// Takes an announced archive, where results are kept in a folder. It is checked before it counts.
+#[utoipa::path(put, path = "/api/v1/tasks/{id}/result", tag = "runner",
+    params(("id" = i64, Path), FenceQuery),
+    request_body(content = Vec<u8>, content_type = "application/gzip", description = "gzip'd tar"),
+    responses((status = 204, description = "The archive was checked and kept")))]
+pub async fn receive_result(
+    State(app): State<Arc<App>>,
+    TaskPath(task, caller): TaskPath,
+    Params(query): Params<FenceQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    let Storage::Folder(folder) = &*app.storage else {
+        return Err(Refusal::bad_request("results go to the object storage, with the request on the ticket"));
+    };
+    let lease = app.store.lease(caller.scope(), task, query.fence).await?;
+    let Some(upload) = lease.upload else {
+        return Err(Refusal::new(ErrorCode::ResultMissing, "announce the upload before sending it"));
+    };
+    check_length(&headers, &upload)?;
+    let staged = counted(&app, folder.stage())?;
+    receive(&app, &staged, body, upload.size).await?;
+    let upload = keep_checked(&app, staged, upload).await?;
+    app.metrics.stored(upload.size);
+    app.store.record_upload(caller.scope(), task, query.fence, upload).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_length(headers: &HeaderMap, upload: &Upload) -> Result<(), Refusal> {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        None => Err(Refusal::new(ErrorCode::LengthRequired, "an upload needs a `Content-Length`")),
+        Some(length) if length != upload.size => {
+            Err(bad_result(&BadArchive::Size { announced: upload.size, found: length }))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Writes the body to the staged file as it arrives.
+async fn receive(app: &App, staged: &Staged, body: Body, size: u64) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| counted::<()>(app, Err(error.into())).unwrap_err();
+    let mut file = tokio::fs::File::from_std(staged.reopen().map_err(failed)?);
+    let mut chunks = body.into_data_stream();
+    let mut received = 0;
+    loop {
+        let next = tokio::time::timeout(app.limits.body_timeout, chunks.next()).await;
+        let Ok(next) = next else {
+            return Err(Refusal::new(ErrorCode::Timeout, "the upload stood still for too long"));
+        };
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|error| Refusal::bad_request(format!("the upload broke off: {error}")))?;
+        received += chunk.len() as u64;
+        if received > size {
+            return Err(bad_result(&BadArchive::Size { announced: size, found: received }));
+        }
+        file.write_all(&chunk).await.map_err(failed)?;
+    }
+    file.flush().await.map_err(failed)
+}
+
+/// Checks the staged archive and puts it into its place.
+async fn keep_checked(app: &App, staged: Staged, upload: Upload) -> Result<Upload, Refusal> {
+    let file = counted(app, staged.reopen().map_err(Into::into))?;
+    check(Box::new(std::io::BufReader::new(file)), &upload).await?;
+    let place = upload.key.clone();
+    let kept = tokio::task::spawn_blocking(move || staged.keep(&place));
+    counted(app, kept.await.map_err(Refusal::internal)?)?;
+    Ok(Upload { verified: true, ..upload })
+}
+
+/// Makes sure that an archive which went to object storage is what was announced. Where the lease or the
+/// announcement is not as it should be, the store says so at the call that follows.
+pub async fn ensure_verified(
+    app: &App,
+    scope: Scope,
+    task: TaskId,
+    fence: i64,
+    sha256: &str,
+) -> Result<(), Refusal> {
+    let Storage::S3(_) = &*app.storage else { return Ok(()) };
+    let Ok(lease) = app.store.lease(scope.clone(), task, fence).await else { return Ok(()) };
+    let Some(upload) = lease.upload.filter(|upload| !upload.verified && upload.sha256 == sha256) else {
+        return Ok(());
+    };
+    let archive = counted(app, app.storage.read(&upload.key).await)?;
+    check(archive, &upload).await?;
+    app.metrics.stored(upload.size);
+    app.store.record_upload(scope, task, fence, Upload { verified: true, ..upload }).await?;
+    Ok(())
+}
+
+async fn check(archive: Archive, upload: &Upload) -> Result<(), Refusal> {
+    let (sha256, size) = (upload.sha256.clone(), upload.size);
+    let checked =
+        tokio::task::spawn_blocking(move || archive::verify(archive, &sha256, size, archive::Limits::TASK));
+    checked.await.map_err(Refusal::internal)?.map_err(|bad| bad_result(&bad))
+}
+
+fn bad_result(bad: &BadArchive) -> Refusal {
+    Refusal::new(ErrorCode::BadResult, format!("the result was not accepted: {bad}"))
+}
+
+/// Counts failures of the storage on their way to the caller.
+fn counted<T>(
+    app: &App,
+    outcome: Result<T, crate::orchestrator::storage::StorageError>,
+) -> Result<T, Refusal> {
+    outcome.map_err(|error| {
+        app.metrics.storage_failed();
+        error.into()
+    })
+}

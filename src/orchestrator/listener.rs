@@ -1,0 +1,142 @@
+//! Takes connections and serves HTTP/1.1 on them, so that slow and silent clients cost next to nothing.
+//!
+//! ```text
+//!  accept (bounded by a semaphore) ─▶ TLS handshake (timeout) ─▶ headers (timeout) ─▶ router
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::Limits;
+use super::metrics::Metrics;
+
+/// Address of the client, added to every request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Headers of a request in all; requests of this API have a few hundred bytes of them.
+const HEADER_BUFFER_BYTES: usize = 32 << 10;
+/// After `accept` fails (no file descriptors left), the next try waits this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub struct Listener {
+    pub socket: TcpListener,
+    pub tls: Option<TlsAcceptor>,
+    pub router: Router,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Listener {
+    /// Serves until told to stop, then lets open requests end within the deadline.
+    pub async fn run(self, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let graceful = GracefulShutdown::new();
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_buf_size(HEADER_BUFFER_BYTES)
+            .half_close(false)
+            .pipeline_flush(true);
+        loop {
+            let next = async {
+                let slot = slots.clone().acquire_owned().await;
+                (slot, self.socket.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
+                () = stop.cancelled() => break,
+            };
+            let slot = slot.expect("the semaphore is never closed");
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        slot,
+                        http: http.clone(),
+                        tls: self.tls.clone(),
+                        router: self.router.clone(),
+                        peer: Peer(peer),
+                        handshake_timeout: self.limits.handshake_timeout,
+                        watcher: graceful.watcher(),
+                        metrics: self.metrics.clone(),
+                    };
+                    tokio::spawn(connection.serve(stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.socket);
+        if tokio::time::timeout(self.limits.shutdown_timeout, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not end in time and are cut off");
+        }
+    }
+}
+
+struct Connection {
+    /// Free again when the connection ends.
+    slot: OwnedSemaphorePermit,
+    http: http1::Builder,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    peer: Peer,
+    handshake_timeout: Duration,
+    watcher: Watcher,
+    metrics: Arc<Metrics>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) {
+        let _open = self.metrics.connection_opened();
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "could not set TCP_NODELAY");
+        }
+        let Some(tls) = self.tls.clone() else { return self.speak(TokioIo::new(stream)).await };
+        match tokio::time::timeout(self.handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(TokioIo::new(stream)).await,
+            Ok(Err(error)) => self.refuse("tls_handshake", &error),
+            Err(_) => self.refuse("tls_timeout", &io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn speak(self, io: impl Read + Write + Unpin + Send + 'static) {
+        let Connection { slot, http, router, peer, watcher, metrics, .. } = self;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().call(request.map(Body::new))
+        });
+        if let Err(error) = watcher.watch(http.serve_connection(io, service)).await {
+            if error.is_timeout() {
+                metrics.refused("header_timeout");
+            } else if error.is_parse() {
+                metrics.refused("bad_http");
+            }
+            tracing::debug!(peer = %peer.0, %error, "a connection broke off");
+        }
+        drop(slot);
+    }
+
+    fn refuse(&self, reason: &'static str, error: &io::Error) {
+        self.metrics.refused(reason);
+        tracing::debug!(peer = %self.peer.0, %error, "a TLS handshake failed");
+    }
+}

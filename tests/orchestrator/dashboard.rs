@@ -1,0 +1,148 @@
+//! The dashboard in a real browser.
+
+use bench::api::{FailKind, FailRequest, HeartbeatRequest, RunStatus, TaskGroup};
+use serde_json::json;
+
+use crate::browser::Browser;
+use crate::harness::{Server, archive, claimed, create, finish_one, run_id, upload};
+
+const HOSTILE: &str =
+    "<img src=x onerror=\"document.title='taken over'\"><script>document.title='taken over'</script>";
+
+/// A run in the middle of its work, with a failed task whose texts mean harm.
+async fn busy_server() -> Server {
+    let server = Server::start().await;
+    let (admin, runner) = (server.admin(), server.runner("demo"));
+    let mut run = create("demo", 14);
+    for (alias, count) in [("c7g", 6), ("c8g-eu", 30)] {
+        let group = TaskGroup {
+            provider: "cloud".into(),
+            instance_type: format!("{alias}.large"),
+            alias: alias.parse().unwrap(),
+            count,
+        };
+        run.tasks.push(group);
+    }
+    admin.create_run(&run).await.unwrap();
+    for _ in 0..7 {
+        finish_one(&runner, "demo", "fine\n").await;
+    }
+    let (failing, lease) = claimed(&runner, "demo", "runner-2").await;
+    let sha256 =
+        upload(&runner, failing.id, lease.fence, &archive(&[("output.txt", HOSTILE)])).await.unwrap();
+    let fail = FailRequest {
+        fence: lease.fence,
+        error_type: FailKind::Exit,
+        error_message: HOSTILE.into(),
+        sha256: Some(sha256),
+    };
+    runner.fail(failing.id, &fail).await.unwrap();
+    let (running, lease) = claimed(&runner, "demo", "runner-1").await;
+    let beat = HeartbeatRequest {
+        fence: lease.fence,
+        status: "measure".into(),
+        progress: Some(0.62),
+        message: Some(HOSTILE.into()),
+    };
+    runner.heartbeat(running.id, &beat).await.unwrap();
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_shows_progress_live_and_hostile_text_as_text() {
+    let server = busy_server().await;
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    tokio::task::block_in_place(|| {
+        browser.look(1440, false);
+        browser.open(&server.url("/"));
+        browser.until("document.querySelectorAll('.runs li').length === 1");
+        browser.screenshot("runs-1440");
+        browser.open(&server.url("/#/runs/demo"));
+        browser.until("document.querySelectorAll('.cell[data-state=completed]').length === 7");
+        browser.until("document.querySelectorAll('.cell[data-state=failed]').length === 1");
+        browser.until("document.querySelector('.runners progress')?.value === 0.62");
+        browser.until("document.querySelector('.runners').textContent.includes('<img src=x onerror=')");
+        browser.until("document.querySelector('.events').textContent.includes('task completed')");
+        browser.screenshot("run-1440");
+    });
+
+    finish_one(&server.runner("demo"), "demo", "fine\n").await;
+    tokio::task::block_in_place(|| {
+        browser.until("document.querySelectorAll('.cell[data-state=completed]').length === 8");
+        // By keyboard: the failed cell takes the focus and Enter opens it.
+        browser.evaluate("document.querySelector('.cell[data-state=failed]').focus()");
+        browser.press("Enter", 13);
+        browser.until("document.querySelector('dialog pre')?.textContent.includes('<script>') === true");
+        browser.until("document.querySelector('dialog dl').textContent.includes('<img src=x')");
+        browser.screenshot("task-1440");
+        assert_eq!(browser.evaluate("document.title"), json!("demo · bench"));
+        assert_eq!(browser.evaluate("document.querySelectorAll('img').length"), json!(0));
+        assert_eq!(
+            browser.evaluate("document.querySelectorAll('main script, dialog script').length"),
+            json!(0)
+        );
+        browser.press("Escape", 27);
+        browser.until("!document.querySelector('dialog').open");
+        for (width, dark, name) in
+            [(375, false, "run-375"), (1440, true, "run-1440-dark"), (375, true, "run-375-dark")]
+        {
+            browser.look(width, dark);
+            assert_eq!(
+                browser.evaluate("document.documentElement.scrollWidth <= innerWidth"),
+                json!(true),
+                "nothing sticks out at {width} px"
+            );
+            browser.screenshot(name);
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_stopped_by_who_logged_in_and_by_nobody_else() {
+    let server = busy_server().await;
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    tokio::task::block_in_place(|| {
+        browser.always_confirm();
+        browser.look(375, false);
+        browser.open(&server.url("/#/runs/demo"));
+        browser.until("document.querySelectorAll('.cell').length === 50");
+        browser.until("![...document.querySelectorAll('button')].some((b) => b.textContent === 'Stop run')");
+        let forbidden = "fetch('/api/v1/runs/demo/stop', {method: 'POST', headers: {'x-csrf-token': \
+                         document.querySelector('meta[name=csrf-token]').content}}).then((a) => a.status)";
+        assert_eq!(browser.evaluate(forbidden), json!(403), "a viewer may not");
+
+        browser.open(&server.url("/login#/runs/demo"));
+        browser.until("document.activeElement?.id === 'key'");
+        browser.screenshot("login-375");
+        browser.type_text("wrong");
+        browser.press("Enter", 13);
+        browser.until("document.getElementById('error').textContent.includes('does not verify')");
+        browser.type_text(server.running.admin_key().expose());
+        browser.press("Enter", 13);
+        browser.until("[...document.querySelectorAll('button')].some((b) => b.textContent === 'Stop run')");
+        let forged = "fetch('/api/v1/runs/demo/stop', {method: 'POST'}).then((a) => a.status)";
+        assert_eq!(browser.evaluate(forged), json!(401), "a POST without the token is forged");
+        browser.evaluate(
+            "[...document.querySelectorAll('button')].find((b) => b.textContent === 'Stop run').click()",
+        );
+        browser.until("document.querySelector('h1 + .chip')?.textContent === 'cancelled'");
+        browser.until("document.getElementById('link').dataset.state === 'ended'");
+    });
+    assert_eq!(server.admin().run(&run_id("demo")).await.unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn off_loopback_a_browser_is_sent_to_the_login_page() {
+    let server = Server::start().await;
+    let http =
+        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let answer = http.get(server.url("/")).header("host", "bench.example").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["location"]), (303, &"/login".parse().unwrap()));
+    let login = http.get(server.url("/login")).header("host", "bench.example").send().await.unwrap();
+    assert_eq!(login.status(), 200);
+    let policy = login.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let home = http.get(server.url("/")).send().await.unwrap();
+    let cookie = home.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+}

@@ -1,0 +1,142 @@
+//! What clients cannot take from the orchestrator.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::Server;
+
+fn http() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn refusal(server: &Server, request: reqwest::RequestBuilder) -> (StatusCode, String) {
+    let answer = request.bearer_auth(server.running.admin_key().expose()).send().await.unwrap();
+    let (status, id) = (answer.status(), answer.headers()["x-request-id"].to_str().unwrap().to_owned());
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["request_id"], id);
+    (status, body["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn every_refusal_has_the_same_form() {
+    let server = Server::start().await;
+    let runs = server.url("/api/v1/runs");
+    let json = |body: &'static str| http().post(&runs).header("content-type", "application/json").body(body);
+    let cases = [
+        (http().get(server.url("/api/v1/none")), 404, "not_found"),
+        (http().put(&runs), 405, "method_not_allowed"),
+        (http().post(&runs).body("{}"), 415, "unsupported_media_type"),
+        (json("{"), 400, "bad_request"),
+        (json("{\"unknown\": 1}"), 400, "bad_request"),
+        (http().get(server.url("/api/v1/runs/UPPER")), 400, "bad_request"),
+        (http().get(server.url("/api/v1/runs/r%00/tasks")), 400, "bad_request"),
+        (http().get(server.url("/api/v1/tasks/x")), 400, "bad_request"),
+        (http().get(server.url("/api/v1/runs/r/tasks?limit=0")), 400, "bad_request"),
+        (http().get(server.url("/api/v1/runs/r/tasks?nothing=1")), 400, "bad_request"),
+        (json("x").body(vec![b' '; 5 << 20]), 413, "too_large"),
+    ];
+    for (request, status, code) in cases {
+        let shown = format!("{request:?}");
+        let (found, found_code) = refusal(&server, request).await;
+        assert_eq!((found.as_u16(), found_code.as_str()), (status, code), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_there_names_those_that_are() {
+    let server = Server::start().await;
+    let key = server.running.admin_key();
+    let answer = http().delete(server.url("/api/v1/runs")).bearer_auth(key.expose()).send().await.unwrap();
+    let allow = answer.headers()["allow"].to_str().unwrap();
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+}
+
+#[tokio::test]
+async fn request_ids_are_taken_where_they_are_harmless() {
+    let server = Server::start().await;
+    let ask = |id: &'static str| http().get(server.url("/up")).header("x-request-id", id).send();
+    assert_eq!(ask("mine-1").await.unwrap().headers()["x-request-id"], "mine-1");
+    let made = ask("<script>").await.unwrap().headers()["x-request-id"].clone();
+    assert!(!made.is_empty() && made != "<script>");
+}
+
+#[tokio::test]
+async fn an_upload_without_a_length_or_announcement_is_refused() {
+    let server = Server::start().await;
+    let (admin, runner) = (server.admin(), server.runner("r"));
+    admin.create_run(&crate::harness::create("r", 1)).await.unwrap();
+    let (task, lease) = crate::harness::claimed(&runner, "r", "runner").await;
+    let url = server.url(&format!("/api/v1/tasks/{}/result?fence={}", task.id, lease.fence));
+    let (status, code) = refusal(&server, http().put(&url).body("x")).await;
+    assert_eq!((status.as_u16(), code.as_str()), (422, "result_missing"));
+
+    let request = bench::api::UploadRequest { fence: lease.fence, sha256: "0".repeat(64), size: 1 };
+    runner.upload(task.id, &request).await.unwrap();
+    let stream = futures::stream::iter([Ok::<_, std::io::Error>("x")]);
+    let (status, code) = refusal(&server, http().put(&url).body(reqwest::Body::wrap_stream(stream))).await;
+    assert_eq!((status.as_u16(), code.as_str()), (411, "length_required"));
+    let large = bench::api::UploadRequest { size: u64::MAX, ..request };
+    assert_eq!(
+        runner.upload(task.id, &large).await.unwrap_err().code(),
+        Some(bench::api::ErrorCode::TooLarge)
+    );
+}
+
+/// Sends a beginning of a request and waits for the server to end the connection.
+async fn left_alone_after(server: &Server, start: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
+    stream.write_all(start).await.unwrap();
+    let mut answer = String::new();
+    let ended = tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await;
+    ended.expect("the server ends the connection by itself").unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn slow_senders_are_cut_off() {
+    let server = Server::start_with(|config| {
+        config.limits.header_timeout = Duration::from_millis(300);
+        config.limits.body_timeout = Duration::from_millis(300);
+    })
+    .await;
+    left_alone_after(&server, b"GET /up HTTP/1.1\r\nhost: loc").await;
+    left_alone_after(&server, b"").await;
+    let key = server.running.admin_key();
+    let head = format!(
+        "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: \
+         application/json\r\ncontent-length: 100\r\n\r\n{{",
+        key.expose()
+    );
+    let answer = left_alone_after(&server, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    server.admin().up().await.unwrap();
+}
+
+#[tokio::test]
+async fn oversized_headers_are_refused() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
+    let head = format!("GET /up HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
+    // The server may hang up before all is sent.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    server.admin().up().await.unwrap();
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_wait_their_turn() {
+    let server = Server::start_with(|config| config.limits.connections = 2).await;
+    let first = TcpStream::connect(server.running.address()).await.unwrap();
+    let second = TcpStream::connect(server.running.address()).await.unwrap();
+    let admin = server.admin();
+    let waiting = tokio::spawn(async move { admin.up().await });
+    drop((first, second));
+    waiting.await.unwrap().unwrap();
+}

@@ -1,0 +1,14 @@
+//! The orchestrator over HTTP: started in this process on a free port with a home of its own, or as the real
+//! binary where a process has to die.
+
+mod api;
+mod browser;
+mod dashboard;
+mod events;
+mod harness;
+mod hostile;
+mod keys;
+mod limits;
+mod openapi;
+mod tls;
+mod waiting;

@@ -1,0 +1,69 @@
+//! Long polls: answered when there is something to say, not before and not by asking again.
+
+use std::time::Duration;
+
+use bench::api::{ClaimResponse, ReleaseRequest};
+
+use crate::harness::{Server, archive, claim, claimed, create, finish_one, run_id, upload};
+
+#[tokio::test]
+async fn a_waiting_claim_gets_the_task_that_comes_back() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 1)).await.unwrap();
+    let runner = server.runner("r");
+    let (task, lease) = claimed(&runner, "r", "runner-1").await;
+
+    let waiter = server.runner("r");
+    let waiting = tokio::spawn(async move { waiter.claim(&run_id("r"), &claim("runner-2", 60)).await });
+    let release = ReleaseRequest { fence: lease.fence, reason: "sigterm".into() };
+    runner.release(task.id, &release).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("woken up");
+    assert!(matches!(answer.unwrap().unwrap(), ClaimResponse::Assigned { .. }));
+}
+
+#[tokio::test]
+async fn a_waiting_claim_learns_that_the_run_is_done() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 2)).await.unwrap();
+    let runner = server.runner("r");
+    let (task, lease) = claimed(&runner, "r", "runner-1").await;
+    finish_one(&runner, "r", "x").await;
+    let waiter = server.runner("r");
+    let waiting = tokio::spawn(async move { waiter.claim(&run_id("r"), &claim("runner-2", 60)).await });
+    let bytes = archive(&[("output.txt", "x")]);
+    let sha256 = Some(upload(&runner, task.id, lease.fence, &bytes).await.unwrap());
+    let complete = bench::api::CompleteRequest { fence: lease.fence, sha256 };
+    runner.complete(task.id, &complete).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("woken up");
+    assert_eq!(answer.unwrap().unwrap(), ClaimResponse::Done);
+}
+
+#[tokio::test]
+async fn a_claim_that_does_not_wait_is_answered_at_once() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 1)).await.unwrap();
+    let runner = server.runner("r");
+    claimed(&runner, "r", "runner-1").await;
+    let answer = runner.claim(&run_id("r"), &claim("runner-2", 0)).await.unwrap();
+    assert!(matches!(answer, ClaimResponse::Wait { retry_after_seconds } if retry_after_seconds > 0.0));
+}
+
+#[tokio::test]
+async fn shutting_down_ends_long_polls_politely() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 1)).await.unwrap();
+    let runner = server.runner("r");
+    claimed(&runner, "r", "runner-1").await;
+    let waiting = tokio::spawn(async move { runner.claim(&run_id("r"), &claim("runner-2", 60)).await });
+    let admin = server.admin();
+    loop {
+        // The waiting runner is known once its claim has reached the store.
+        let hosts = admin.hosts(&run_id("r")).await.unwrap();
+        if hosts.iter().flat_map(|host| &host.runners).any(|runner| runner.runner_id == "runner-2") {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    tokio::time::timeout(Duration::from_secs(30), server.running.shutdown()).await.expect("it stops");
+    assert!(matches!(waiting.await.unwrap().unwrap(), ClaimResponse::Wait { .. }));
+}
