@@ -118,7 +118,13 @@ fn what_nobody_knows_about_a_type_is_an_error_that_names_the_three_ways() {
     );
     let (code, stdout, stderr) = bench.run(&["plan", &config]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    insta::assert_snapshot!(stderr);
+    insta::assert_snapshot!(stderr.replace(&config, "FILE"));
+    let (code, _, check) = bench.run(&["config", "check", &config]);
+    assert_eq!((code, check), (2, stderr));
+    let (code, stdout, _) = bench.run(&["config", "check", &config, "--output", "json"]);
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &value["valid"]), (2, &json!(false)));
+    assert_eq!(value["problems"][0]["at"]["path"], "$.aws[0]");
 }
 
 #[test]

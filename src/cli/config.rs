@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::plan::plan_failure;
 use super::provider::RegistryArgs;
 use super::{Context, Exit, Failure, Format, View};
 use crate::config::{self, ConfigError, Mistake, RunConfig};
-use crate::provider;
+use crate::plan::{Problem, plan};
+use crate::provider::{self, MachineFacts, Registry};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -50,16 +52,28 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
 fn check(path: &std::path::Path, registry: &RegistryArgs, context: &Context) -> Result<Exit, Failure> {
     let registry = registry.load()?;
     match config::load(path, &registry) {
-        Ok(config) => {
-            context.output.show(&Valid::of(&config));
-            Ok(Exit::Done)
-        }
+        Ok(config) => check_plan(&config, &registry, context),
         Err(error) if context.output.format == Format::Json => {
             let ConfigError { mistakes, omitted, .. } = error;
             context.output.show(&Invalid { valid: false, mistakes, omitted });
             Ok(Exit::Usage)
         }
         Err(error) => Err(failure(error)),
+    }
+}
+
+/// A config that no plan can be made of is not right either: facts nobody knows, more than the machine has.
+fn check_plan(config: &RunConfig, registry: &Registry, context: &Context) -> Result<Exit, Failure> {
+    match plan(config, registry, MachineFacts::read()) {
+        Ok(_) => {
+            context.output.show(&Valid::of(config));
+            Ok(Exit::Done)
+        }
+        Err(error) if context.output.format == Format::Json => {
+            context.output.show(&Unplannable { valid: false, mistakes: [], problems: error.problems });
+            Ok(Exit::Usage)
+        }
+        Err(error) => Err(plan_failure(error)),
     }
 }
 
@@ -122,6 +136,20 @@ struct Invalid {
 impl View for Invalid {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         self.mistakes.iter().try_for_each(|mistake| writeln!(out, "{mistake}"))
+    }
+}
+
+/// Only shown as JSON; people see [`plan_failure`].
+#[derive(Serialize)]
+struct Unplannable {
+    valid: bool,
+    mistakes: [Mistake; 0],
+    problems: Vec<Problem>,
+}
+
+impl View for Unplannable {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::file::{Binary, InstanceEntry, Limits, Mode, RunFile, TaskRunnersFile};
 use super::workload;
 use crate::api::{Alias, Workload};
-use crate::document::{Document, Member};
+use crate::document::{Document, Member, Path};
 use crate::provider::{Arch, Registry};
 
 /// A config without mistakes.
@@ -69,8 +69,28 @@ pub struct ProviderInstance {
     pub instance_types: Vec<InstanceType>,
 }
 
+/// Where something stands in the config, for what is found wrong with it later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Located {
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// E.g. `$.local[0]`.
+    pub path: String,
+}
+
+impl std::fmt::Display for Located {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.path)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InstanceType {
+    #[serde(skip)]
+    pub at: Located,
     pub instance_type: String,
     pub alias: Alias,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +111,7 @@ pub(super) fn convert(document: &Document, registry: &Registry) -> RunConfig {
         document.root().members().iter().partition(|m| is_key(&m.name));
     let known: Map<String, Value> = keys.iter().map(|m| (m.name.clone(), m.value.to_value())).collect();
     let file: RunFile = typed(Value::Object(known));
-    let providers = lists.iter().map(|list| provider_instance(list, &file, registry)).collect();
+    let providers = lists.iter().map(|list| provider_instance(document, list, &file, registry)).collect();
     RunConfig {
         file: document.file().to_owned(),
         text: document.text().to_owned(),
@@ -109,7 +129,12 @@ fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("what fits the schema fits the type that it was made from")
 }
 
-fn provider_instance(list: &Member, file: &RunFile, registry: &Registry) -> ProviderInstance {
+fn provider_instance(
+    document: &Document,
+    list: &Member,
+    file: &RunFile,
+    registry: &Registry,
+) -> ProviderInstance {
     let nothing = Map::new();
     let given = file.providers.get(&list.name).unwrap_or(&nothing);
     let name = given.get("backend").and_then(Value::as_str).unwrap_or(&list.name);
@@ -119,13 +144,23 @@ fn provider_instance(list: &Member, file: &RunFile, registry: &Registry) -> Prov
         name: list.name.clone(),
         backend: backend.name().to_owned(),
         settings: backend.settings(given),
-        instance_types: entries.into_iter().map(InstanceType::from).collect(),
+        instance_types: entries
+            .into_iter()
+            .zip(list.value.elements())
+            .enumerate()
+            .map(|(i, (entry, node))| {
+                let path = Path::root().key(&list.name).index(i).to_string();
+                let (line, column) = document.line_and_column(node.start);
+                InstanceType::at(Located { file: document.file().to_owned(), line, column, path }, entry)
+            })
+            .collect(),
     }
 }
 
-impl From<InstanceEntry> for InstanceType {
-    fn from(entry: InstanceEntry) -> InstanceType {
+impl InstanceType {
+    fn at(at: Located, entry: InstanceEntry) -> InstanceType {
         InstanceType {
+            at,
             instance_type: entry.instance_type,
             alias: entry.alias.parse().expect("the schema holds the alias's pattern"),
             vcpu: entry.vcpu,

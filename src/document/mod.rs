@@ -9,6 +9,7 @@
 //! ```
 
 mod expected;
+mod lines;
 mod mistake;
 mod nearest;
 mod path;

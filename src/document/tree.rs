@@ -8,6 +8,7 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Number, Value};
 
+use super::lines::Lines;
 use super::{InvalidDocument, Mistake, Mistakes, Path, Place, Step, read};
 
 /// Longest text of a value that a message repeats, characters.
@@ -131,8 +132,7 @@ fn shorten(text: &str) -> String {
 pub struct Document {
     file: String,
     text: String,
-    /// Byte offset at which each line starts.
-    lines: Vec<usize>,
+    lines: Lines,
     root: Node,
     /// Mistakes that were found on the way and leave a tree to be checked, by offset.
     slips: Vec<(usize, Mistake)>,
@@ -154,7 +154,7 @@ impl Document {
     }
 
     fn build(file: String, text: String) -> Result<Document, InvalidDocument> {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        let lines = Lines::of(&text);
         let mut slips = Slips::default();
         let root = parse(&file, &text, &mut slips)?;
         let mut document = Document { file, text, lines, root, slips: Vec::new() };
@@ -180,9 +180,7 @@ impl Document {
 
     /// Line and column (in characters), both from 1, of a byte offset.
     pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
-        let line = self.lines.partition_point(|start| *start <= offset);
-        let start = self.lines[line - 1];
-        (line, self.text[start..offset].chars().count() + 1)
+        self.lines.line_and_column(&self.text, offset)
     }
 }
 

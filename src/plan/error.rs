@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::config::Located;
+use crate::document::MAX_MISTAKES;
 use crate::provider::Arch;
 
 /// Every problem of a config, found against the backends' facts and the machine.
@@ -16,13 +18,16 @@ impl std::error::Error for PlanError {}
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.problems.iter().enumerate() {
+        for (i, problem) in self.problems.iter().take(MAX_MISTAKES).enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
             write!(f, "{problem}")?;
         }
-        Ok(())
+        match self.problems.len().saturating_sub(MAX_MISTAKES) {
+            0 => Ok(()),
+            omitted => write!(f, "\n… and {omitted} more"),
+        }
     }
 }
 
@@ -30,12 +35,13 @@ impl fmt::Display for PlanError {
 #[serde(tag = "problem", rename_all = "snake_case")]
 pub enum Problem {
     #[error(
-        "the {fact} of `{instance_type}` (alias `{alias}` of `{provider}`) is unknown: the config gives no \
+        "{at}: the {fact} of `{instance_type}` (alias `{alias}` of `{provider}`) is unknown: the config gives no \
          `{key}`, the catalog of the backend `{backend}` does not say it, and there is no live query that could \
          ask the cloud; add one of the three{}",
         .nearest.as_ref().map(|n| format!(", or did you mean `{n}`?")).unwrap_or_default()
     )]
     UnknownFact {
+        at: Located,
         provider: String,
         backend: String,
         instance_type: String,
@@ -47,12 +53,12 @@ pub enum Problem {
         nearest: Option<String>,
     },
     #[error(
-        "`vcpu` of alias `{alias}` of `{provider}` is {vcpu}, but this machine has {online_cpus} CPUs that bench \
+        "{at}: `vcpu` of alias `{alias}` of `{provider}` is {vcpu}, but this machine has {online_cpus} CPUs that bench \
          may use"
     )]
-    MoreThanMachine { provider: String, alias: String, vcpu: u32, online_cpus: u32 },
-    #[error("`arch` of alias `{alias}` of `{provider}` is {arch}, but this machine is {machine}")]
-    OtherMachine { provider: String, alias: String, arch: Arch, machine: Arch },
+    MoreThanMachine { at: Located, provider: String, alias: String, vcpu: u32, online_cpus: u32 },
+    #[error("{at}: `arch` of alias `{alias}` of `{provider}` is {arch}, but this machine is {machine}")]
+    OtherMachine { at: Located, provider: String, alias: String, arch: Arch, machine: Arch },
     #[error(
         "no task runner program for {arch} (needed by {}): give `task_runners.binaries.{arch}`, or an image",
         .aliases.iter().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(", ")

@@ -34,6 +34,7 @@ pub(super) fn facts(
     let nearest =
         if is_known || problems.len() >= NAMES_SOUGHT { None } else { nearest_type(entry, backend) };
     let unknown = |fact: &'static str, key: &'static str| Problem::UnknownFact {
+        at: entry.at.clone(),
         provider: instance.name.clone(),
         backend: backend.name().to_owned(),
         instance_type: entry.instance_type.clone(),
@@ -71,10 +72,22 @@ fn beyond_machine(
     let mut problems = Vec::new();
     if vcpu > machine.online_cpus {
         let (provider, alias) = (provider.clone(), alias.clone());
-        problems.push(Problem::MoreThanMachine { provider, alias, vcpu, online_cpus: machine.online_cpus });
+        problems.push(Problem::MoreThanMachine {
+            at: entry.at.clone(),
+            provider,
+            alias,
+            vcpu,
+            online_cpus: machine.online_cpus,
+        });
     }
     if arch != machine.arch {
-        problems.push(Problem::OtherMachine { provider, alias, arch, machine: machine.arch });
+        problems.push(Problem::OtherMachine {
+            at: entry.at.clone(),
+            provider,
+            alias,
+            arch,
+            machine: machine.arch,
+        });
     }
     problems
 }
