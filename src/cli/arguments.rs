@@ -48,6 +48,8 @@ pub enum Command {
     Config(super::config::Args),
     /// List and show provider backends
     Provider(super::provider::Args),
+    /// Serve runs to task runners anywhere; look after its keys and database
+    Orchestrator(super::orchestrator::Args),
     /// Print a completion script for a shell
     Completions(super::completions::Args),
     /// Start, measure and end one process of a workload (used by the task runner)

@@ -7,7 +7,9 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Cli, Command, Global};
-use super::{Context, Exit, Failure, Format, Output, completions, config, launch, plan, provider};
+use super::{
+    Context, Exit, Failure, Format, Output, completions, config, launch, orchestrator, plan, provider,
+};
 
 /// Parses, starts logging, runs one command and maps its result to an exit code.
 pub fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Config(args) => config::execute(args, context),
         Command::Plan(args) => plan::execute(args, context),
         Command::Provider(args) => provider::execute(args, context),
+        Command::Orchestrator(args) => orchestrator::execute(args, context),
         Command::Completions(args) => completions::execute(args, context),
         Command::Launch(args) => launch::execute(args, context),
     }

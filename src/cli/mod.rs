@@ -7,6 +7,7 @@ mod context;
 mod entry;
 mod exit;
 mod launch;
+mod orchestrator;
 mod output;
 mod plan;
 pub mod provider;

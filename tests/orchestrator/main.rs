@@ -10,5 +10,6 @@ mod hostile;
 mod keys;
 mod limits;
 mod openapi;
+mod process;
 mod tls;
 mod waiting;

@@ -1,0 +1,138 @@
+//! The real program: what it survives, and how it says what is wrong.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use bench::api::{ClaimRequest, ClaimResponse};
+use bench::client::{Client, Endpoint, Secret};
+
+use crate::harness::{claim, create, run_id};
+
+const KEY: &str = "a key of the tests, long enough";
+
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    fn start(home: &Path) -> Process {
+        let mut child = command(home).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next().expect("it says where it listens").unwrap();
+        let url = first.strip_prefix("orchestrator: ").unwrap_or_else(|| panic!("{first}")).trim().to_owned();
+        Process { child, url }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(Endpoint { url: self.url.clone(), key: Secret::new(KEY), pin: None }).unwrap()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already where the test has ended it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(["orchestrator", "--listen", "127.0.0.1:0", "--home"]).arg(home).env("BENCH_API_KEY", KEY);
+    command
+}
+
+#[tokio::test]
+async fn a_claim_that_was_answered_survives_kill_9() {
+    let home = tempfile::tempdir().unwrap();
+    let asked = ClaimRequest { request_id: Some("once".into()), ..claim("runner", 0) };
+    let first = Process::start(home.path());
+    first.client().create_run(&create("r", 3)).await.unwrap();
+    let ClaimResponse::Assigned { task, lease } = first.client().claim(&run_id("r"), &asked).await.unwrap()
+    else {
+        panic!("no task")
+    };
+    first.kill();
+
+    let second = Process::start(home.path());
+    let run = second.client().run(&run_id("r")).await.unwrap();
+    assert_eq!((run.tasks.total, run.tasks.claimed), (3, 1));
+    let again = second.client().claim(&run_id("r"), &asked).await.unwrap();
+    let ClaimResponse::Assigned { task: same, lease: kept } = again else { panic!("{again:?}") };
+    assert_eq!((same.id, kept.fence, kept.attempt), (task.id, lease.fence, lease.attempt));
+    second.kill();
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_in_order() {
+    let home = tempfile::tempdir().unwrap();
+    let mut process = Process::start(home.path());
+    let pid = nix::unistd::Pid::from_raw(process.child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(["orchestrator", "--listen", &address, "--home"]).arg(home.path());
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains(&address) && stderr.contains("taken"), "{stderr}");
+}
+
+#[test]
+fn keys_are_shown_derived_and_rotated() {
+    let home = tempfile::tempdir().unwrap();
+    let key = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command.args(["orchestrator", "key"]).args(arguments).arg("--home").arg(home.path());
+        command.env_remove("BENCH_API_KEY").output().unwrap()
+    };
+    assert_eq!(key(&["show"]).status.code(), Some(2), "there are none yet");
+    let now = jiff::Timestamp::now();
+    bench::orchestrator::auth::KeyringFile::open(home.path(), now).unwrap();
+    let before = key(&["show", "--reveal"]).stdout;
+    assert!(key(&["rotate"]).status.success());
+    let after = key(&["show", "--reveal"]).stdout;
+    assert!(!before.is_empty() && before != after);
+    let run_key = String::from_utf8(key(&["run-key", "r"]).stdout).unwrap();
+    assert!(run_key.starts_with("rk."), "{run_key}");
+    let shown = String::from_utf8(key(&["show"]).stdout).unwrap();
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+}
+
+#[tokio::test]
+async fn a_backup_made_while_it_serves_can_be_restored() {
+    let home = tempfile::tempdir().unwrap();
+    let copy = home.path().join("copy.db");
+    let bench = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command.arg("orchestrator").args(arguments).arg("--home").arg(home.path()).output().unwrap()
+    };
+    let process = Process::start(home.path());
+    process.client().create_run(&create("kept", 1)).await.unwrap();
+    let made = bench(&["backup", copy.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    process.client().create_run(&create("later", 1)).await.unwrap();
+    let busy = bench(&["restore", copy.to_str().unwrap()]);
+    assert_eq!(busy.status.code(), Some(3), "it is still running");
+    process.kill();
+
+    let restored = bench(&["restore", copy.to_str().unwrap()]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let process = Process::start(home.path());
+    let runs = process.client().runs().await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(), ["kept"]);
+}
