@@ -52,6 +52,11 @@ pub enum Command {
     Orchestrator(super::orchestrator::Args),
     /// Print a completion script for a shell
     Completions(super::completions::Args),
+    /// Run tasks on this host: claim, measure, upload
+    Runner(Box<super::runner::Args>),
+    /// Run the CPU and memory kernels (used by the task runner)
+    #[command(hide = true)]
+    Kernels(super::kernels::Args),
     /// Start, measure and end one process of a workload (used by the task runner)
     #[command(hide = true)]
     Launch(super::launch::Args),

@@ -7,9 +7,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Cli, Command, Global};
-use super::{
-    Context, Exit, Failure, Format, Output, completions, config, launch, orchestrator, plan, provider,
-};
+use super::{Context, Exit, Failure, Format, Output};
 
 /// Parses, starts logging, runs one command and maps its result to an exit code.
 pub fn main() -> ExitCode {
@@ -40,12 +38,14 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
-        Command::Config(args) => config::execute(args, context),
-        Command::Plan(args) => plan::execute(args, context),
-        Command::Provider(args) => provider::execute(args, context),
-        Command::Orchestrator(args) => orchestrator::execute(args, context),
-        Command::Completions(args) => completions::execute(args, context),
-        Command::Launch(args) => launch::execute(args, context),
+        Command::Config(args) => super::config::execute(args, context),
+        Command::Plan(args) => super::plan::execute(args, context),
+        Command::Provider(args) => super::provider::execute(args, context),
+        Command::Orchestrator(args) => super::orchestrator::execute(args, context),
+        Command::Completions(args) => super::completions::execute(args, context),
+        Command::Kernels(args) => super::kernels::execute(args, context),
+        Command::Runner(args) => runner::execute(*args, context),
+        Command::Launch(args) => super::launch::execute(args, context),
     }
 }
 

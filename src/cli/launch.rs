@@ -32,9 +32,9 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone)]
-struct CpuList(Vec<u32>);
+pub struct CpuList(pub Vec<u32>);
 
-fn cpu_list(text: &str) -> Result<CpuList, String> {
+pub fn cpu_list(text: &str) -> Result<CpuList, String> {
     topology::parse_list(text)
         .map(CpuList)
         .ok_or_else(|| "expected a list of logical CPUs such as 0-3,8".to_owned())

@@ -6,11 +6,13 @@ pub mod config;
 mod context;
 mod entry;
 mod exit;
+mod kernels;
 mod launch;
 mod orchestrator;
 mod output;
 mod plan;
 pub mod provider;
+mod runner;
 
 pub use context::Context;
 pub use entry::main;
