@@ -1,0 +1,6 @@
+//! Task runners and their launchers, as processes of the real binary.
+
+mod agent;
+mod fake;
+mod launch;
+mod workloads;
