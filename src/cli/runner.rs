@@ -33,8 +33,8 @@ pub struct Args {
     /// The run key; better in BENCH_RUN_KEY or a file, since arguments show in process lists
     #[arg(long, value_name = "KEY", env = "BENCH_RUN_KEY", hide_env_values = true)]
     api_key: Option<Secret>,
-    /// File with the run key
-    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    /// File with the run key; wins over BENCH_RUN_KEY
+    #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// The run to work for; a run that does not exist yet is waited for
     #[arg(long, value_name = "RUN")]
@@ -105,8 +105,8 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn resolve(args: Args) -> Result<RunnerArgs, Failure> {
     let key = match (args.api_key, args.api_key_file) {
-        (Some(key), _) => key,
-        (None, Some(file)) => {
+        (Some(key), None) => key,
+        (_, Some(file)) => {
             let text = fs_err::read_to_string(file).context("could not read the run key");
             Secret::new(text.map_err(Failure::usage)?.trim())
         }

@@ -173,10 +173,14 @@ impl Agent<'_> {
                 }
             }
         };
+        // Signals that came together with the workload's end are heard now.
+        tokio::task::yield_now().await;
         let worked = match end {
             _ if lost => Worked::Reported(Reported::Lost),
             _ if *self.ending.borrow() == Ending::Orphaned => Worked::Orphaned,
             TaskEnd::Halted => self.release(task, lease).await,
+            // Whoever stops this runner may have signalled the workload too: no verdict on the benchmark.
+            TaskEnd::Failed { .. } if *self.ending.borrow() != Ending::No => self.release(task, lease).await,
             end => {
                 let report = Report { client: self.client, task: task.id, fence: lease.fence };
                 tokio::select! {

@@ -24,6 +24,7 @@ pub mod procs;
 mod retry;
 mod run;
 pub mod sampler;
+mod scratch;
 mod script;
 mod settings;
 mod sysfs;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::agent::{Agent, RunnerEnd};
 use super::pin::{self, PlaceError};
+use super::scratch::Scratch;
 use super::settings::{RunnerArgs, Settings};
 use super::{guard, machine, topology};
 use crate::client::{Client, ClientError};
@@ -37,10 +38,7 @@ pub fn run(args: RunnerArgs) -> Result<RunnerEnd, RunnerError> {
     }
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| RunnerError::SetUp { what: "become the subreaper", source: errno.into() })?;
-    let scratch = tempfile::Builder::new()
-        .prefix("bench-runner-")
-        .tempdir()
-        .map_err(failed("make a temporary folder"))?;
+    let scratch = Scratch::create(&std::env::temp_dir()).map_err(failed("make a temporary folder"))?;
     let settings = Settings {
         machine: machine::read(Path::new("/"), &hostname()),
         cpus: pinning.cpu.map_or(allowed, |cpu| vec![cpu]),

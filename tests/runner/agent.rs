@@ -191,3 +191,24 @@ fn an_idle_runner_ends_at_once_when_told() {
     let (code, end) = runner.finish();
     assert_eq!((code, &end["reason"]), (Some(0), &"stopped".into()));
 }
+
+#[test]
+fn a_workload_that_was_signalled_together_with_its_runner_is_no_failed_benchmark() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pids");
+    let fake = Fake::start([shell_task(1, &long_script(&file))]);
+    let mut runner = fake.runner(&["--stop-grace-seconds", "600"]);
+    let pids = pids(&file);
+    runner.signal(Signal::SIGTERM);
+    // The runner claims no more once it has heard; then the workload gets its own signal.
+    for &pid in &pids {
+        let launcher = procs::parent(pid).filter(|&parent| procs::parent(parent) == Some(runner.child.id()));
+        if let Some(launcher) = launcher {
+            let launcher = nix::unistd::Pid::from_raw(launcher as i32);
+            nix::sys::signal::kill(launcher, Signal::SIGTERM).unwrap();
+        }
+    }
+    let (code, end) = runner.finish();
+    assert_eq!((code, &end["released"], &end["failed"]), (Some(0), &1.into(), &0.into()));
+    all_gone(&pids);
+}

@@ -117,12 +117,17 @@ impl Fake {
 
     /// A runner of the real binary, ended with the value.
     pub fn runner(&self, more: &[&str]) -> Runner {
+        self.runner_with(more, &[])
+    }
+
+    pub fn runner_with(&self, more: &[&str], variables: &[(&str, &str)]) -> Runner {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
         command.args(["runner", "--output", "json", "--orchestrator-url"]);
         command.arg(format!("http://{}", self.address.unwrap()));
         command.args(["--run-id", "test-run", "--provider", "local", "--instance-type", "process"]);
         command.args(["--alias", "here", "--runner-id", "runner-1", "--kill-grace-seconds", "0.5"]);
         command.args(more).env("BENCH_RUN_KEY", "secret-run-key").env("BENCH_LOG", "off");
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         Runner { child: command.spawn().unwrap() }
     }

@@ -144,3 +144,59 @@ async fn the_kernels_run_under_the_launcher_and_leave_their_samples() {
     let found: Vec<bench::api::Benchmark> = serde_json::from_slice(&std::fs::read(results).unwrap()).unwrap();
     assert!(found.len() >= 6 && found.iter().all(|one| !one.samples.is_empty()));
 }
+
+/// Programs that stand in for ruby and git, in a folder to put on PATH.
+fn stand_ins(ruby: &str, git: &str) -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, script) in [("ruby", ruby), ("git", git)] {
+        let path = folder.path().join(name);
+        let draft = path.with_extension("draft");
+        std::fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // A process forked meanwhile may hold the draft open for writing, which forbids running it.
+        let copied = std::process::Command::new("cp").arg("-p").args([&draft, &path]).status().unwrap();
+        assert!(copied.success());
+    }
+    folder
+}
+
+const STAND_IN_RUBY: &str = r#"
+[ "$1" = -v ] && { echo "ruby 9.8.7 (2026-01-01) [x86_64-linux]"; exit; }
+[ "$1" = run_benchmarks.rb ] && [ -e run_benchmarks.rb ] || exit 9
+for last; do :; done
+echo '{"raw_data":{"ruby":{"fib":{"warmup":[2.0],"bench":[1.5,1.25],"rss":1000}}}}' > "${last#--out-name=}.json"
+"#;
+
+fn run_ruby(tools: &tempfile::TempDir) -> Fake {
+    let tasks = [1, 2].map(|id| task(id, WorkloadKind::RubyBench { ruby_version: "9.8.7".into() }, 60));
+    let fake = Fake::start(tasks);
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    assert_eq!(fake.runner_with(&[], &[("PATH", &path), ("HOME", "/nonexistent")]).finish().0, Some(0));
+    fake
+}
+
+#[test]
+fn ruby_bench_is_fetched_once_and_its_raw_times_are_kept() {
+    let tools =
+        stand_ins(STAND_IN_RUBY, r#"for last; do :; done; mkdir "$last"; touch "$last/run_benchmarks.rb""#);
+    let fake = run_ruby(&tools);
+    assert_eq!(fake.lock().failed, []);
+    let output = fake.output(1);
+    assert_eq!(output.benchmarks[0].name, "fib");
+    assert_eq!(
+        (&output.benchmarks[0].warmup[..], &output.benchmarks[0].samples[..]),
+        (&[2.0][..], &[1.5, 1.25][..])
+    );
+    assert_eq!(output.executions.len(), 2, "fetched, then run");
+    assert_eq!(fake.output(2).executions.len(), 1, "the second task finds the checkout");
+}
+
+#[test]
+fn without_the_network_ruby_bench_fails_with_what_to_do() {
+    let tools = stand_ins(STAND_IN_RUBY, "echo 'fatal: could not resolve host' >&2; exit 128");
+    let (kind, message) = failure(&run_ruby(&tools));
+    assert_eq!(kind, FailKind::Environment);
+    assert!(message.contains("needs the network") && message.contains("could not resolve host"), "{message}");
+    assert!(message.contains("BENCH_RUBY_BENCH_DIR"), "{message}");
+}

@@ -166,8 +166,17 @@ mod tests {
 
     fn program(path: &Path, script: &str) {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let draft = path.with_extension("draft");
+        fs_err::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // A process forked meanwhile may hold the draft open for writing, which forbids running it.
+        assert!(
+            Command::new("cp")
+                .args(["-p".as_ref(), draft.as_os_str(), path.as_os_str()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn search(home: &Path, path: &str) -> Search {
