@@ -11,5 +11,6 @@ mod keys;
 mod limits;
 mod openapi;
 mod process;
+mod s3;
 mod tls;
 mod waiting;

@@ -11,21 +11,25 @@ use crate::harness::{claim, create, run_id};
 
 const KEY: &str = "a key of the tests, long enough";
 
-struct Process {
+pub struct Process {
     child: Child,
     url: String,
 }
 
 impl Process {
     fn start(home: &Path) -> Process {
-        let mut child = command(home).stdout(Stdio::piped()).spawn().unwrap();
+        Process::spawn(&mut command(home))
+    }
+
+    pub fn spawn(command: &mut Command) -> Process {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().expect("it says where it listens").unwrap();
         let url = first.strip_prefix("orchestrator: ").unwrap_or_else(|| panic!("{first}")).trim().to_owned();
         Process { child, url }
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::new(Endpoint { url: self.url.clone(), key: Secret::new(KEY), pin: None }).unwrap()
     }
 
@@ -43,7 +47,7 @@ impl Drop for Process {
     }
 }
 
-fn command(home: &Path) -> Command {
+pub fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(["orchestrator", "--listen", "127.0.0.1:0", "--home"]).arg(home).env("BENCH_API_KEY", KEY);
     command

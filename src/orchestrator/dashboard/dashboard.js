@@ -81,7 +81,8 @@ function bar(counts) {
 }
 
 function legend(counts) {
-  const items = STATES.map((state) =>
+  const shown = STATES.filter((state) => counts[state] || state === "completed" || state === "pending");
+  const items = shown.map((state) =>
     h("li", { "data-state": state }, h("b", {}, String(counts[state])), " " + state));
   return h("ul.legend", {}, ...items);
 }
@@ -190,7 +191,7 @@ class RunPage {
 
   buildGrid() {
     const aliases = Map.groupBy(this.tasks.values(), (task) => task.alias);
-    for (const [alias, tasks] of aliases) {
+    for (const [alias, tasks] of [...aliases].sort(([a], [b]) => a.localeCompare(b))) {
       tasks.sort((a, b) => a.number - b.number);
       const shown = tasks.slice(0, CELLS_PER_ALIAS).map((task) => this.cell(task));
       const more = tasks.length - shown.length;

@@ -70,10 +70,16 @@ pub struct FenceQuery {
     fence: i64,
 }
 
+/// Bytes in the description of the API.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only described, never made")]
+pub struct ArchiveBytes(Vec<u8>);
+
 /// Takes an announced archive, where results are kept in a folder. It is checked before it counts.
 #[utoipa::path(put, path = "/api/v1/tasks/{id}/result", tag = "runner",
     params(("id" = i64, Path), FenceQuery),
-    request_body(content = Vec<u8>, content_type = "application/gzip", description = "gzip'd tar"),
+    request_body(content = ArchiveBytes, content_type = "application/gzip", description = "gzip'd tar"),
     responses((status = 204, description = "The archive was checked and kept")))]
 pub async fn receive_result(
     State(app): State<Arc<App>>,

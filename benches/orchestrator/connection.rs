@@ -1,0 +1,166 @@
+//! A keep-alive connection that does as little as possible: prepared requests out, lengths and bodies in.
+
+use std::io;
+use std::sync::Arc;
+
+use bench::api::RunId;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::server::Server;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    key: Arc<str>,
+    buffer: Vec<u8>,
+    request: Vec<u8>,
+}
+
+/// A lease, as far as a client needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub task: i64,
+    pub fence: i64,
+}
+
+impl Connection {
+    pub async fn open(server: &Server, key: Arc<str>) -> io::Result<Connection> {
+        let tcp = TcpStream::connect(server.address).await?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match server.pin {
+            None => Box::new(tcp),
+            Some(_) => {
+                let name = ServerName::try_from("localhost").expect("a name");
+                Box::new(TlsConnector::from(tls()).connect(name, tcp).await?)
+            }
+        };
+        Ok(Connection { stream, key, buffer: Vec::with_capacity(4096), request: Vec::with_capacity(1024) })
+    }
+
+    pub async fn get(&mut self, path: &str) -> io::Result<u16> {
+        self.request.clear();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        self.request.extend_from_slice(head.as_bytes());
+        Ok(self.exchange().await?.0)
+    }
+
+    /// Claims a task; `None` when there is none left.
+    pub async fn claim(&mut self, run: &RunId, runner: &str) -> io::Result<Option<Held>> {
+        let path = format!("/api/v1/runs/{run}/tasks/claim");
+        let body = format!(
+            "{{\"provider\":\"load\",\"instance_type\":\"load\",\"alias\":\"load\",\"runner_id\":\"{runner}\",\"host\":\"{runner}\"}}"
+        );
+        let answer = self.post(&path, &body).await?;
+        Ok(number(answer, b"\"id\":")
+            .zip(number(answer, b"\"fence\":"))
+            .map(|(task, fence)| Held { task, fence }))
+    }
+
+    pub async fn heartbeat(&mut self, held: Held) -> io::Result<()> {
+        let body = format!("{{\"fence\":{},\"status\":\"measure\"}}", held.fence);
+        self.post(&format!("/api/v1/tasks/{}/heartbeat", held.task), &body).await.map(drop)
+    }
+
+    pub async fn complete(&mut self, held: Held) -> io::Result<()> {
+        let body = format!("{{\"fence\":{}}}", held.fence);
+        self.post(&format!("/api/v1/tasks/{}/complete", held.task), &body).await.map(drop)
+    }
+
+    async fn post(&mut self, path: &str, body: &str) -> io::Result<&[u8]> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.key,
+            body.len()
+        );
+        self.request.clear();
+        self.request.extend_from_slice(head.as_bytes());
+        let (status, start) = self.exchange().await?;
+        if status != 200 {
+            let text = String::from_utf8_lossy(&self.buffer).into_owned();
+            return Err(io::Error::other(format!("{path}: {text}")));
+        }
+        Ok(&self.buffer[start..])
+    }
+
+    /// Sends the prepared request; gives the status and where in the buffer the body starts.
+    async fn exchange(&mut self) -> io::Result<(u16, usize)> {
+        self.stream.write_all(&self.request).await?;
+        self.stream.flush().await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let length = number(&self.buffer[..end + 2], b"content-length: ").unwrap_or(0) as usize;
+            if self.buffer.len() >= end + 4 + length {
+                let status = number(&self.buffer, b"HTTP/1.1 ").unwrap_or(0) as u16;
+                return Ok((status, end + 4));
+            }
+        }
+    }
+}
+
+/// The number behind the first `name`.
+fn number(text: &[u8], name: &[u8]) -> Option<i64> {
+    let start = text.windows(name.len()).position(|window| window == name)? + name.len();
+    let digits = text[start..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
+}
+
+fn tls() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("default versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyKey))
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// The cost of trust is paid once a connection, and the connections are opened before the clock runs.
+#[derive(Debug)]
+struct AnyKey;
+
+impl ServerCertVerifier for AnyKey {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
