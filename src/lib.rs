@@ -21,3 +21,15 @@ pub mod plan;
 pub mod provider;
 pub mod report;
 pub mod runner;
+
+/// An error and everything that caused it, in one line: for places that keep a text.
+pub fn cause_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -42,6 +42,14 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a benchmark as a config says, from plan to results
+    Run(Box<super::run::Args>),
+    /// Show where runs stand
+    Status(super::status::Args),
+    /// Stop a run
+    Stop(super::stop::Args),
+    /// Print a run's results again
+    Results(super::results::Args),
     /// Show what a config would make: hosts, task runners, tasks and cost. Creates nothing
     Plan(super::plan::Args),
     /// Check a config, or print its JSON Schema
@@ -50,6 +58,8 @@ pub enum Command {
     Provider(super::provider::Args),
     /// Serve runs to task runners anywhere; look after its keys and database
     Orchestrator(super::orchestrator::Args),
+    /// Say what is there and what is missing on this machine, each with the fix
+    Doctor(super::doctor::Args),
     /// Print a completion script for a shell
     Completions(super::completions::Args),
     /// Run tasks on this host: claim, measure, upload

@@ -38,13 +38,18 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
+        Command::Run(args) => super::run::execute(*args, context),
+        Command::Status(args) => super::status::execute(args, context),
+        Command::Stop(args) => super::stop::execute(args, context),
+        Command::Results(args) => super::results::execute(args, context),
+        Command::Doctor(args) => super::doctor::execute(args, context),
         Command::Config(args) => super::config::execute(args, context),
         Command::Plan(args) => super::plan::execute(args, context),
         Command::Provider(args) => super::provider::execute(args, context),
         Command::Orchestrator(args) => super::orchestrator::execute(args, context),
         Command::Completions(args) => super::completions::execute(args, context),
         Command::Kernels(args) => super::kernels::execute(args, context),
-        Command::Runner(args) => runner::execute(*args, context),
+        Command::Runner(args) => super::runner::execute(*args, context),
         Command::Launch(args) => super::launch::execute(args, context),
     }
 }

@@ -56,6 +56,11 @@ impl Output {
     }
 }
 
+/// Columns of the terminal that stdout goes to; 100 elsewhere.
+pub fn width() -> u16 {
+    terminal_size::terminal_size().map_or(100, |(terminal_size::Width(columns), _)| columns)
+}
+
 #[derive(Serialize)]
 struct FailureView {
     error: FailureBody,

@@ -45,7 +45,6 @@ pub enum Step {
     },
     Finished {
         status: String,
-        exit_code: u8,
     },
 }
 

@@ -8,8 +8,17 @@
 //!  each step is written to the journal before it is done; `run.json` says where the run stands
 //! ```
 
+pub mod collect;
+pub mod connection;
 pub mod cpus;
+pub mod docker;
+pub mod flow;
 pub mod home;
+pub mod interrupt;
 pub mod journal;
+pub mod local;
+pub mod monitor;
+pub mod prepare;
 pub mod progress;
 pub mod record;
+pub mod stop;

@@ -1,0 +1,43 @@
+//! `bench results`: prints a run's results again, from files alone.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Context, Exit, Failure, View};
+use crate::master::home::Home;
+use crate::report::{self, Report};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  bench results latest\n  bench results 20261120-101500-k3v9 --output json\n  bench results ./results/20261120-101500-k3v9"
+)]
+pub struct Args {
+    /// The run: its id, `latest`, or a folder of results
+    run: String,
+}
+
+pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let folder = if Path::new(&args.run).join("results.json").is_file() {
+        Path::new(&args.run).to_owned()
+    } else {
+        let home = Home::new(&context.home);
+        home.find_run(&args.run).map_err(Failure::usage)?.results().to_owned()
+    };
+    let report = report::load(&folder).map_err(|error| {
+        Failure::usage(error).hint("results exist once a run has ended; `bench status` shows where it stands")
+    })?;
+    context.output.show(&ReportView(&report));
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct ReportView<'a>(&'a Report);
+
+impl View for ReportView<'_> {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{}", report::table(self.0, super::output::width()))
+    }
+}

@@ -1,0 +1,211 @@
+//! `bench run`: the main job.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use serde::Serialize;
+
+use super::plan::plan_failure;
+use super::progress;
+use super::provider::RegistryArgs;
+use super::runtime::block_on;
+use super::{Context, Exit, Failure, View};
+use crate::api::{RunId, TaskCounts};
+use crate::client::{Endpoint, Pin, Secret};
+use crate::master::flow::{self, Outcome, RunError};
+use crate::master::home::{Home, HomeError};
+use crate::master::interrupt::Interrupts;
+use crate::master::prepare::{self, Options, PrepareError, Prepared};
+use crate::master::record::{ProviderRecord, RecordStatus};
+use crate::report::{self, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  bench run config/local.json                 measure this machine
+  bench run config/local.json --mock          try a config without measuring
+  bench run --resume latest                   go on where a dead run stopped
+  bench run config/local.json --output json   one JSON value on stdout, for scripts
+
+Ctrl-C once stops cleanly and saves what there is (exit 130); twice ends at once.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The config, a JSON file
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    config: Option<PathBuf>,
+    /// Go on with a run that has not ended: its id, or `latest`
+    #[arg(long, value_name = "RUN")]
+    resume: Option<String>,
+    /// Name of the run; made from the time when absent
+    #[arg(long, conflicts_with = "resume")]
+    run_id: Option<RunId>,
+    /// Replace the workload by a quick, deterministic one
+    #[arg(long, conflicts_with = "resume")]
+    mock: bool,
+    /// Task runners log everything they do
+    #[arg(long)]
+    debug: bool,
+    /// Run the orchestrator inside this process (implied where every provider is local)
+    #[arg(long, conflicts_with = "orchestrator_url")]
+    local_orchestrator: bool,
+    /// Start no task runners: wait for those that join by themselves
+    #[arg(long)]
+    skip_infra: bool,
+    /// Use an orchestrator that answers already
+    #[arg(long, value_name = "URL", requires = "api_key")]
+    orchestrator_url: Option<String>,
+    /// Admin key of that orchestrator; better given by the environment, since arguments show in process lists
+    #[arg(long, env = "BENCH_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<Secret>,
+    /// SPKI pin of that orchestrator, as it prints it when it starts
+    #[arg(long, value_name = "PIN", requires = "orchestrator_url")]
+    orchestrator_pin: Option<Pin>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let home = Home::new(&context.home);
+    block_on(async {
+        let prepared = prepare(&args, &home).await?;
+        let run_id = prepared.create.run_id.to_string();
+        let interrupts = Interrupts::listen().map_err(|error| {
+            Failure::infrastructure(anyhow!(error).context("could not listen to signals"))
+        })?;
+        let progress = Arc::from(progress::for_stderr(context.output));
+        let outcome = flow::run(&home, prepared, progress, interrupts)
+            .await
+            .map_err(|error| run_failure(error, &run_id))?;
+        let exit = exit_of(&outcome);
+        context.output.show(&Summary::new(&outcome, exit));
+        Ok(exit)
+    })
+}
+
+async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {
+    let registry = args.registry.load()?;
+    let options = Options {
+        run_id: args.run_id.clone(),
+        mock: args.mock,
+        debug: args.debug,
+        skip_infra: args.skip_infra,
+        orchestrator: endpoint(args),
+    };
+    let prepared = match (&args.resume, &args.config) {
+        (Some(run), _) => {
+            let folder = home.find_run(run).map_err(Failure::usage)?;
+            prepare::old_run(home, &registry, &folder, options).await
+        }
+        (None, Some(config)) => prepare::new_run(home, &registry, config, options).await,
+        (None, None) => unreachable!("clap requires a config or --resume"),
+    };
+    prepared.map_err(prepare_failure)
+}
+
+fn endpoint(args: &Args) -> Option<Endpoint> {
+    let url = args.orchestrator_url.clone()?;
+    let key = args.api_key.clone()?;
+    Some(Endpoint { url, key, pin: args.orchestrator_pin })
+}
+
+fn prepare_failure(error: PrepareError) -> Failure {
+    match error {
+        PrepareError::Config(error) => super::config::failure(error),
+        PrepareError::Plan(error) => plan_failure(error),
+        error => Failure::usage(error),
+    }
+}
+
+fn run_failure(error: RunError, run_id: &str) -> Failure {
+    match error {
+        error @ RunError::LeftAtOnce { .. } => Failure::new(Exit::Interrupted, error),
+        RunError::Home(error @ (HomeError::RunExists(..) | HomeError::RunBusy(..))) => Failure::usage(error),
+        error => {
+            let error = anyhow!(error).context(format!("run `{run_id}` could not be brought to its end"));
+            Failure::infrastructure(error)
+                .hint(format!("what was done is kept; `bench run --resume {run_id}` goes on from there"))
+        }
+    }
+}
+
+fn exit_of(outcome: &Outcome) -> Exit {
+    let status = match outcome.record.status {
+        RecordStatus::Completed => Exit::Done,
+        _ => Exit::TaskFailed,
+    };
+    let providers = outcome.record.providers.iter().map(|provider| match provider.error {
+        Some(_) => Exit::Infrastructure,
+        None => Exit::Done,
+    });
+    let interrupted = if outcome.interrupted { Exit::Interrupted } else { Exit::Done };
+    Exit::most_important(providers.chain([status, interrupted]))
+}
+
+/// What `bench run` ends with.
+#[derive(Serialize)]
+struct Summary<'a> {
+    run_id: &'a RunId,
+    status: RecordStatus,
+    orchestrator_url: Option<&'a str>,
+    dashboard_url: Option<String>,
+    results_dir: String,
+    tasks: Tasks,
+    providers: &'a [ProviderRecord],
+    leftovers: [String; 0],
+    exit_code: u8,
+    #[serde(skip)]
+    report: &'a Report,
+}
+
+#[derive(Serialize)]
+struct Tasks {
+    total: u64,
+    completed: u64,
+    failed: u64,
+}
+
+impl From<TaskCounts> for Tasks {
+    fn from(counts: TaskCounts) -> Tasks {
+        Tasks { total: counts.total, completed: counts.completed, failed: counts.failed }
+    }
+}
+
+impl<'a> Summary<'a> {
+    fn new(outcome: &'a Outcome, exit: Exit) -> Summary<'a> {
+        let record = &outcome.record;
+        let url = record.orchestrator.as_ref().map(|orchestrator| orchestrator.url.as_str());
+        Summary {
+            run_id: &record.run_id,
+            status: record.status,
+            orchestrator_url: url,
+            dashboard_url: url.map(|url| format!("{url}/")),
+            results_dir: outcome.results_dir.display().to_string(),
+            tasks: record.tasks.into(),
+            providers: &record.providers,
+            leftovers: [],
+            exit_code: exit.code(),
+            report: &outcome.report,
+        }
+    }
+}
+
+impl View for Summary<'_> {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", report::table(self.report, super::output::width()))?;
+        let Tasks { total, completed, failed } = self.tasks;
+        write!(out, "run {} {}: {completed} of {total} tasks completed", self.run_id, self.status.word())?;
+        if failed > 0 {
+            write!(out, ", {failed} failed")?;
+        }
+        writeln!(out)?;
+        for provider in self.providers {
+            if let Some(error) = &provider.error {
+                writeln!(out, "provider {} failed: {error}", provider.name)?;
+            }
+        }
+        writeln!(out, "results: {0}/results.json, results.csv, report.html", self.results_dir)
+    }
+}

@@ -1,0 +1,127 @@
+//! Brings the results home: archive, per-task folders, reports.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::de::DeserializeOwned;
+
+use super::home::{RunFolder, create_private_dir};
+use super::prepare::Prepared;
+use super::record::RunRecord;
+use crate::api::{RunView, TaskView};
+use crate::client::{Client, ClientError};
+use crate::orchestrator::archive::{self, BadArchive, Layout};
+use crate::report::{self, Report, ReportError, RunFacts, TaskResult};
+
+#[derive(Debug)]
+pub struct Collected {
+    pub report: Report,
+    pub results_dir: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    #[error("could not fetch the results from the orchestrator")]
+    Fetch(#[from] ClientError),
+    #[error("the archive of results is not acceptable")]
+    Archive(#[from] BadArchive),
+    #[error("could not write the results")]
+    Io(#[from] std::io::Error),
+    #[error("{path} of a task cannot be understood; it is left as it is")]
+    Malformed { path: PathBuf, source: serde_json::Error },
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// Downloads what the run has, unpacks it beside the final place, adds the reports and moves it there as a
+/// whole. Can be done again: a newer collection replaces an older one.
+pub async fn collect(
+    folder: &RunFolder,
+    client: &Client,
+    record: &RunRecord,
+    view: &RunView,
+    prepared: &Prepared,
+) -> Result<Collected, CollectError> {
+    let packed = folder.root().join("results.tar.gz");
+    client.download_results(&folder.run_id, &packed).await?;
+    let tasks = client.tasks(&folder.run_id).await?;
+    let facts = facts(record, view, prepared);
+    let results_dir = folder.results().to_owned();
+    let place = results_dir.clone();
+    tokio::task::spawn_blocking(move || {
+        let report = unpack_and_report(&packed, &place, facts, tasks)?;
+        Ok(Collected { report, results_dir })
+    })
+    .await
+    .expect("collecting does not panic")
+}
+
+fn unpack_and_report(
+    packed: &Path,
+    place: &Path,
+    facts: RunFacts,
+    tasks: Vec<TaskView>,
+) -> Result<Report, CollectError> {
+    let parent = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let fresh = parent.join(format!(".{}.part", facts.run_id));
+    remove_folder(&fresh)?;
+    create_private_dir(&fresh)?;
+    let file = fs::File::open(packed)?;
+    archive::unpack_into(file, Layout::Run, archive::Limits::RUN, &fresh)?;
+    let tasks = tasks.into_iter().map(|task| task_result(&fresh, task)).collect::<Result<_, _>>()?;
+    let report = Report::new(facts, tasks);
+    report::write_all(&fresh, &report)?;
+    remove_folder(place)?;
+    fs::rename(&fresh, place)?;
+    fs::remove_file(packed)?;
+    Ok(report)
+}
+
+fn task_result(results: &Path, task: TaskView) -> Result<TaskResult, CollectError> {
+    let folder = results.join(format!("{}-{}", task.alias, task.number));
+    Ok(TaskResult {
+        task_id: Some(task.id),
+        metadata: read_if_there(&folder.join("metadata.json"))?,
+        output: read_if_there(&folder.join("output.json"))?,
+        provider: task.provider,
+        instance_type: task.instance_type,
+        alias: task.alias,
+        number: task.number,
+        state: task.state,
+        reason: task.reason,
+        error_message: task.error_message,
+        attempts: task.attempts,
+    })
+}
+
+fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CollectError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| CollectError::Malformed { path: path.to_owned(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_folder(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn facts(record: &RunRecord, view: &RunView, prepared: &Prepared) -> RunFacts {
+    RunFacts {
+        run_id: record.run_id.clone(),
+        status: view.status,
+        workload: view.workload.name.clone(),
+        seed: view.seed,
+        started_at: record.started_at,
+        finished_at: view.finished_at,
+        config_sha256: record.config_sha256.clone(),
+        bench_version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: prepared.plan_facts.clone(),
+    }
+}

@@ -1,0 +1,285 @@
+//! `bench run` end to end on this machine: what a user gets, and what every way of dying leaves behind.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    Sandbox, describe, finish, processes_with, read_json, signal, sleeping, wait_for, wait_until_gone,
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+/// After the end of a master no process of its run may live longer than this.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A number that no other test and no other process has in its command line, for `sleep`.
+fn marker() -> String {
+    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    format!("7{}", unique % 100_000_000_000)
+}
+
+fn sleeper(marker: &str) -> Value {
+    json!({ "name": "sleep", "command": ["sleep", marker], "timeout_minutes": 30 })
+}
+
+fn results_of(sandbox: &Sandbox, run_id: &str) -> Value {
+    read_json(&sandbox.path().join("results").join(run_id).join("results.json"))
+}
+
+#[test]
+fn a_mock_run_ends_with_a_summary_and_every_file() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(4, 2, json!({ "builtin": "cpu" }));
+    let (code, summary) = sandbox.json(&["run", config.to_str().unwrap(), "--mock", "--run-id", "m1"]);
+    assert_eq!(code, 0, "{summary:#}");
+    assert_eq!(summary["run_id"], "m1");
+    assert_eq!(summary["status"], "completed");
+    assert_eq!(summary["tasks"], json!({ "total": 4, "completed": 4, "failed": 0 }));
+    assert_eq!(summary["exit_code"], 0);
+    assert_eq!(summary["leftovers"], json!([]));
+    assert_eq!(summary["providers"][0]["name"], "local");
+    let results = sandbox.path().join("results/m1");
+    for file in ["results.json", "results.csv", "report.html"] {
+        assert!(results.join(file).is_file(), "{file} is missing");
+    }
+    for number in 1..=4 {
+        for file in ["metadata.json", "output.json", "output.txt"] {
+            let path = results.join(format!("here-{number}")).join(file);
+            assert!(path.is_file(), "{} is missing", path.display());
+        }
+    }
+    let again = sandbox.run(&["results", "m1"]);
+    assert!(again.status.success(), "{}", describe(&again));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("here"), "{}", describe(&again));
+}
+
+#[test]
+fn a_failing_benchmark_is_a_result_and_exits_with_1() {
+    let sandbox = Sandbox::new();
+    let config =
+        sandbox.config(2, 1, json!({ "name": "no", "command": ["sh", "-c", "echo seen >&2; exit 7"] }));
+    let (code, summary) = sandbox.json(&["run", config.to_str().unwrap(), "--run-id", "f1"]);
+    assert_eq!(code, 1, "{summary:#}");
+    assert_eq!(summary["status"], "failed");
+    assert_eq!(summary["tasks"]["failed"], 2);
+    let output = std::fs::read_to_string(sandbox.path().join("results/f1/here-1/output.txt")).unwrap();
+    assert!(output.contains("seen"), "the output of a failed task is kept: {output}");
+    assert!(results_of(&sandbox, "f1").to_string().contains("exit"));
+}
+
+#[test]
+fn a_broken_config_exits_with_2_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.file("run.json", r#"{ "runs_per_instance_typ": 1, "local": [] }"#);
+    let output = sandbox.run(&["run", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    let left: Vec<_> = std::fs::read_dir(sandbox.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["run.json"]);
+}
+
+#[test]
+fn a_workload_that_cannot_start_is_refused_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(1, 1, json!({ "name": "x", "command": ["no-such-program-anywhere"] }));
+    let output = sandbox.run(&["run", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-program-anywhere"));
+    assert!(!sandbox.path().join(".bench").exists());
+}
+
+#[test]
+fn docker_without_an_engine_is_refused_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.file(
+        "run.json",
+        &json!({ "runs_per_instance_type": 1, "local": [{ "instance_type": "docker", "alias": "d" }] })
+            .to_string(),
+    );
+    let mut command = sandbox.bench(&["run", config.to_str().unwrap()]);
+    command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("engine"), "{}", describe(&output));
+    assert!(!sandbox.path().join(".bench").exists());
+}
+
+#[test]
+fn one_interrupt_stops_cleanly_with_what_there_is() {
+    let sandbox = Sandbox::new();
+    let marker = marker();
+    // Whichever task comes first is quick, the others are not.
+    let script = format!("mkdir first 2>/dev/null || exec sleep {marker}");
+    let config = sandbox.config(3, 2, json!({ "name": "mixed", "command": ["sh", "-c", script] }));
+    let child = sandbox.spawn(&["run", config.to_str().unwrap(), "--output", "json", "--run-id", "i1"]);
+    wait_for("a long task", || (sleeping(&marker) == 2).then_some(()));
+    signal(child.id(), Signal::SIGINT);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(130), "{}", describe(&output));
+    assert_eq!(processes_with(&marker), [] as [u32; 0], "a workload outlived the master");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["status"], "cancelled");
+    assert_eq!(summary["tasks"], json!({ "total": 3, "completed": 1, "failed": 0 }));
+    assert!(results_of(&sandbox, "i1").to_string().contains("here"));
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let sandbox = Sandbox::new();
+    let marker = marker();
+    // A workload that ignores every polite request.
+    let script = format!("trap '' TERM INT; while :; do sleep {marker}; done");
+    let config = sandbox.config(1, 1, json!({ "name": "deaf", "command": ["sh", "-c", script] }));
+    let child = sandbox.spawn(&["run", config.to_str().unwrap()]);
+    wait_for("the task", || (sleeping(&marker) > 0).then_some(()));
+    signal(child.id(), Signal::SIGINT);
+    signal(child.id(), Signal::SIGTERM);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(130), "{}", describe(&output));
+    wait_until_gone(&marker, GONE_WITHIN);
+}
+
+#[test]
+fn nothing_outlives_a_killed_master_and_resume_runs_only_what_is_missing() {
+    let sandbox = Sandbox::new();
+    let marker = marker();
+    // Whichever task comes first is quick; the others wait for a file that appears only before the resume.
+    let script = format!(
+        "echo $BENCH_TASK_NUMBER >> executions; if mkdir first 2>/dev/null; then echo $BENCH_TASK_NUMBER > done; exit 0; fi; test -e go || exec sleep {marker}"
+    );
+    let config = sandbox.config(3, 2, json!({ "name": "k", "command": ["sh", "-c", script] }));
+    let mut child = sandbox.spawn(&["run", config.to_str().unwrap(), "--run-id", "k9"]);
+    wait_for("two long tasks", || (sleeping(&marker) == 2).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until_gone(&marker, GONE_WITHIN);
+    wait_until_gone("--run-id k9", GONE_WITHIN);
+
+    let (_, status) = sandbox.json(&["status", "k9"]);
+    assert_eq!(status["master"], "dead", "{status:#}");
+    sandbox.file("go", "");
+    let (code, summary) = sandbox.json(&["run", "--resume", "latest"]);
+    assert_eq!(code, 0, "{summary:#}");
+    assert_eq!(summary["run_id"], "k9");
+    assert_eq!(summary["tasks"], json!({ "total": 3, "completed": 3, "failed": 0 }));
+    let executed = std::fs::read_to_string(sandbox.path().join("executions")).unwrap();
+    assert_eq!(executed.lines().count(), 5, "one task finished before, two were tried twice: {executed}");
+    let completed_before = std::fs::read_to_string(sandbox.path().join("done")).unwrap();
+    let again = executed.lines().filter(|line| *line == completed_before.trim()).count();
+    assert_eq!(again, 1, "a finished task ran again: {executed}");
+}
+
+#[test]
+fn a_killed_runner_is_replaced_and_its_task_tried_again() {
+    let sandbox = Sandbox::new();
+    let marker = marker();
+    let script = format!("test -e go || exec sleep {marker}");
+    let config = sandbox.config(1, 1, json!({ "name": "r", "command": ["sh", "-c", script] }));
+    let child = sandbox.spawn(&["run", config.to_str().unwrap(), "--output", "json", "--run-id", "rk"]);
+    wait_for("the task", || (sleeping(&marker) > 0).then_some(()));
+    sandbox.file("go", "");
+    let runners = processes_with("--runner-id rk-here-0");
+    assert_eq!(runners.len(), 1, "one runner a slot");
+    signal(runners[0], Signal::SIGKILL);
+    wait_until_gone(&format!("sleep {marker}"), GONE_WITHIN);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    let task = &results_of(&sandbox, "rk")["tasks"][0];
+    assert_eq!(task["attempts"], 2, "{task:#}");
+}
+
+#[test]
+fn two_runs_side_by_side_do_not_disturb_each_other() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(4, 1, json!({ "name": "s", "command": ["sleep", "0.2"] }));
+    let config = config.to_str().unwrap();
+    let first = sandbox.spawn(&["run", config, "--run-id", "side-a", "--output", "json"]);
+    let second = sandbox.spawn(&["run", config, "--run-id", "side-b", "--output", "json"]);
+    for child in [first, second] {
+        let output = finish(child);
+        assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    }
+    for run in ["side-a", "side-b"] {
+        let results = results_of(&sandbox, run);
+        assert_eq!(results["tasks"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn a_run_waits_for_cpus_that_another_holds_and_says_so() {
+    let sandbox = Sandbox::new();
+    let cpus = std::thread::available_parallelism().unwrap().get() as u32;
+    let marker = marker();
+    let long = sandbox.config(cpus, cpus, sleeper(&marker));
+    let first = sandbox.spawn(&["run", long.to_str().unwrap(), "--run-id", "holder"]);
+    wait_for("the first run's task", || (sleeping(&marker) > 0).then_some(()));
+    let quick = sandbox.file(
+        "quick.json",
+        &json!({ "runs_per_instance_type": cpus, "task_runners": { "count": cpus }, "local": [
+            { "instance_type": "process", "alias": "here" } ] })
+        .to_string(),
+    );
+    let log = std::fs::File::create(sandbox.path().join("second.log")).unwrap();
+    let mut command = sandbox.bench(&["run", quick.to_str().unwrap(), "--mock", "--run-id", "waiter"]);
+    let second = command.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap();
+    wait_for("the note that the second run waits", || {
+        let text = std::fs::read_to_string(sandbox.path().join("second.log")).unwrap();
+        (text.contains("waiting for") && text.contains("holder")).then_some(())
+    });
+    signal(first.id(), Signal::SIGINT);
+    assert_eq!(finish(first).status.code(), Some(130));
+    let output = finish(second);
+    let log = std::fs::read_to_string(sandbox.path().join("second.log")).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn status_and_stop_work_from_another_process_and_a_second_master_is_refused() {
+    let sandbox = Sandbox::new();
+    let marker = marker();
+    let config = sandbox.config(2, 1, sleeper(&marker));
+    let child = sandbox.spawn(&["run", config.to_str().unwrap(), "--run-id", "st", "--output", "json"]);
+    wait_for("the task", || (sleeping(&marker) > 0).then_some(()));
+
+    let (code, status) = sandbox.json(&["status", "st"]);
+    assert_eq!(code, 0, "{status:#}");
+    assert_eq!(status["master"], "alive");
+    assert_eq!(status["status"], "running");
+    assert_eq!(status["tasks"]["total"], 2);
+
+    let refused = sandbox.run(&["run", "--resume", "st"]);
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another master"), "{}", describe(&refused));
+
+    let stopped = sandbox.run(&["stop", "st"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", describe(&stopped));
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["status"], "cancelled");
+    assert_eq!(processes_with(&marker), [] as [u32; 0]);
+}
+
+#[test]
+fn a_full_disk_is_named_and_nothing_is_left_running() {
+    let sandbox = Sandbox::new();
+    let config =
+        sandbox.config(3, 1, json!({ "name": "y", "command": ["sh", "-c", "head -c 3000000 /dev/urandom"] }));
+    // A file system of 1 MB in a mount namespace of its own.
+    let script = format!(
+        "mkdir small && mount -t tmpfs -o size=1m none small && exec {} run {} --home small/.bench --run-id full",
+        env!("CARGO_BIN_EXE_bench"),
+        config.display()
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).current_dir(sandbox.path());
+    let output = command.output().expect("util-linux's unshare");
+    if String::from_utf8_lossy(&output.stderr).contains("unshare:") {
+        println!("skipped: this machine allows no user namespaces: {}", describe(&output));
+        return;
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(1 | 3)), "{}", describe(&output));
+    assert!(text.contains("No space left"), "the cause is named: {}", describe(&output));
+    wait_until_gone("--run-id full", GONE_WITHIN);
+}
