@@ -93,7 +93,7 @@ impl Agent<'_> {
     }
 
     /// Asks for a task until there is an answer; `None` when the runner has to end. With the answer comes the
-    /// moment at which the first of the equal requests was sent.
+    /// moment at which the first of the equal requests was sent: a lease may be as old as that.
     async fn claim(&mut self) -> Result<Option<(ClaimResponse, Instant)>, ClientError> {
         let args = &self.settings.args;
         let claim = ClaimRequest {
@@ -106,11 +106,11 @@ impl Agent<'_> {
             wait_seconds: CLAIM_WAIT_SECONDS,
         };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let asked = Instant::now();
         loop {
             if *self.ending.borrow() != Ending::No {
                 return Ok(None);
             }
-            let asked = Instant::now();
             let answer = tokio::select! {
                 answer = self.client.claim(&args.run_id, &claim) => answer,
                 _ = self.ending.changed() => {

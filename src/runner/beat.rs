@@ -25,18 +25,21 @@ pub(super) enum Lost {
     Expired,
 }
 
-/// Beats until the lease is lost. `claimed` is when the claim was *sent*: the lease cannot be older.
+/// Beats until the lease is lost. `asked` is when the claim was first sent. The answer may have been held back
+/// for long, or lost once, so the lease's age is unknown: when it may be old, a beat at once finds out.
 pub(super) async fn until_lost(
     client: &Client,
     task: TaskId,
     lease: &Lease,
-    claimed: Instant,
+    asked: Instant,
     progress: watch::Receiver<Progress>,
 ) -> Lost {
     let interval = Duration::from_secs_f64(lease.heartbeat_seconds.clamp(0.05, 3600.0));
     let life = interval.mul_f64(BEATS_PER_LEASE);
+    let claimed = Instant::now();
     let mut alive_until = claimed + life;
-    let mut next = claimed + FIRST_BEAT.min(interval);
+    let may_be_old = claimed - asked > interval;
+    let mut next = if may_be_old { claimed } else { claimed + FIRST_BEAT.min(interval) };
     let mut backoff = Backoff::new(Duration::from_millis(200), interval);
     loop {
         sleep_until(next.min(alive_until)).await;

@@ -3,4 +3,5 @@
 mod agent;
 mod fake;
 mod launch;
+mod orchestrated;
 mod workloads;
