@@ -435,6 +435,7 @@ pub async fn hosts_and_runners_are_seen(mut f: Fixture) {
     assert_eq!(hosts[0].runners[0].task_id, Some(task.id));
     assert_eq!(hosts[0].runners[0].state, RunnerState::Busy);
     f.complete(task.id, lease.fence).await.unwrap();
+    f.store.sweep().await.unwrap();
     f.reopen().await;
     let hosts = f.store.hosts(&id).await.unwrap();
     assert_eq!(hosts[0].runners[0].state, RunnerState::Idle);

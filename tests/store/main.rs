@@ -1,6 +1,7 @@
 //! The store, driven through its trait: the same cases on every database.
 
 mod cases;
+mod crash;
 mod fixture;
 mod postgres_server;
 mod server;

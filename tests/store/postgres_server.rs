@@ -83,6 +83,7 @@ async fn what_one_orchestrator_does_the_other_knows() {
     assert_eq!(refusal(f.beat(task.id, lease.fence).await), ErrorCode::StaleFence);
     let (again, new) = f.claim(&id, claim("r2", "h2", None)).await;
     assert_eq!((again.id, new.attempt), (task.id, 2));
+    f.store.sweep().await.unwrap();
     let hosts = second.hosts(&id).await.unwrap();
     assert_eq!(hosts.iter().map(|host| host.host.as_str()).collect::<Vec<_>>(), ["h", "h2"]);
     second.stop_run(&id).await.unwrap();

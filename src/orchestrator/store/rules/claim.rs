@@ -9,6 +9,9 @@ use super::rows::{HeldLease, HostRow, RunState, RunnerRow};
 /// A lease lives for four beats: three may be lost on the way before it runs out.
 const BEATS_PER_LEASE: f64 = 4.0;
 
+/// Before any time the clock can show.
+const NEVER: Millis = 0;
+
 impl RunState {
     /// Indices of the groups whose tasks this claim may get.
     pub fn groups_for(&self, claim: &ClaimRequest) -> Vec<usize> {
@@ -112,7 +115,8 @@ impl RunState {
         Claimed::Assigned(assigned, lease)
     }
 
-    /// Notes that this runner and its host are there and want tasks of these groups.
+    /// Notes that this runner and its host are there and want tasks of these groups. In memory: the next
+    /// sweep saves it.
     fn meet(&mut self, claim: &ClaimRequest, host: &str, groups: &[usize], now: Millis) {
         for &group in groups {
             self.groups[group].wanted_at = now;
@@ -120,7 +124,6 @@ impl RunState {
         match self.runners.get_mut(&claim.runner_id) {
             Some(runner) if runner.host == host && !runner.gone => runner.seen_at = now,
             _ => {
-                self.dirty.runners.insert(claim.runner_id.clone());
                 self.runners.insert(claim.runner_id.clone(), RunnerRow::from_claim(claim, host, now));
             }
         }
@@ -130,7 +133,6 @@ impl RunState {
                 let mut row = HostRow::new(claim.provider.clone(), HostStage::Joined, now);
                 row.alias.clone_from(&claim.alias);
                 self.hosts.insert(host.to_owned(), row);
-                self.dirty.hosts.insert(host.to_owned());
             }
         }
     }
@@ -152,7 +154,7 @@ impl RunnerRow {
             alias: claim.alias.clone(),
             seen_at: now,
             gone: false,
-            saved_at: now,
+            saved_at: NEVER,
         }
     }
 }

@@ -127,7 +127,7 @@ pub struct HostRow {
     pub seen_at: Millis,
 }
 
-/// Who was heard of; saved lazily, so only about right after a restart, until the next beat.
+/// Who was heard of. Saved by sweeps rather than by claims, so about right after a crash until the next beat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunnerRow {
     pub host: String,

@@ -90,6 +90,7 @@ impl RunState {
         self.dirty.events.push(event);
     }
 
+    /// Marks who was heard of for saving, where what was saved is too old.
     fn save_presence(&mut self) {
         if self.runners.len() > MAX_RUNNERS {
             self.forget_runners();
