@@ -3,6 +3,7 @@
 # Installs schemathesis from PyPI into target/; SCHEMATHESIS_EXAMPLES sets the effort (default 40 a call).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root=$PWD
 
 venv=target/schemathesis
 if [ ! -x "$venv/bin/schemathesis" ]; then
@@ -23,9 +24,11 @@ done
 url=$(sed -n 's/^orchestrator: *//p' "$home/started")
 
 # Teaches schemathesis to send gzip bodies.
-export SCHEMATHESIS_HOOKS=tests/schemathesis_hooks.py
+export SCHEMATHESIS_HOOKS=$root/tests/schemathesis_hooks.py
 # Long polls and event streams would only make the run longer; both end by themselves in tests of their own.
-"$venv/bin/schemathesis" run "$url/api/v1/openapi.json" \
+# It leaves a cache where it runs.
+cd target
+"$root/$venv/bin/schemathesis" run "$url/api/v1/openapi.json" \
     --url "$url" \
     --header "Authorization: Bearer $BENCH_API_KEY" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
