@@ -16,14 +16,13 @@ const CLIENTS: usize = 50;
 const LIFE: Duration = Duration::from_millis(250);
 
 /// What clients were told.
-#[derive(Debug, Default)]
+#[derive(Default, Debug)]
 struct Told {
     /// Every answer to a claim.
     claimed: Vec<i64>,
     completed: HashSet<i64>,
 }
 
-#[derive(Debug)]
 pub struct Verdict {
     pub claims: usize,
     pub twice: usize,

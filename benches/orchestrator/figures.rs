@@ -75,7 +75,11 @@ pub async fn print_all(effort: Effort) {
     let verdict = crash_loop(home.path(), effort).await;
     let found = (verdict.twice + verdict.lost_claims + verdict.lost_completions) as f64;
     let figure = format!("handed out twice or lost over {} kill -9", effort.kills);
-    line(&figure, found, "0", &format!("{verdict:?}"));
+    let beside = format!(
+        "{} claims acknowledged; twice {}, lost claims {}, lost completions {}",
+        verdict.claims, verdict.twice, verdict.lost_claims, verdict.lost_completions
+    );
+    line(&figure, found, "0", &beside);
 }
 
 async fn rates(effort: Effort) {
@@ -122,7 +126,7 @@ async fn latencies(effort: Effort) {
         measure(&mut null, Kind::Null, 1000, pattern, effort).await;
         measure(&mut sqlite, Kind::Sqlite, 1000, pattern, effort).await;
     }
-    let mut compare = |figure: &str, of: fn(&Series) -> &Vec<f64>, bar: &str| {
+    let compare = |figure: &str, of: fn(&Series) -> &Vec<f64>, bar: &str| {
         let (found, base) = (median(of(&sqlite)), median(of(&null)));
         line(figure, found / base, bar, &format!("{found:.0} us / {base:.0} us; {}", safe(&sqlite)));
     };
