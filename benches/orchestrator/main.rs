@@ -28,6 +28,7 @@ pub struct Effort {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    raise_file_limit();
     if let Some(kind) = server::Kind::of_arguments(&arguments) {
         return server::serve(kind, &arguments[2]);
     }
@@ -37,4 +38,11 @@ fn main() {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(figures::print_all(effort));
+}
+
+/// Every connection is a file, on both sides; child processes inherit the limit.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the hard limit is allowed");
 }
