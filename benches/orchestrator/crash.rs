@@ -56,8 +56,9 @@ pub async fn crash_loop(home: &Path, effort: Effort) -> Verdict {
 
 /// Claims and completes until the server is gone. Every third task is only claimed.
 async fn work(mut connection: Connection, index: usize, run: RunId, told: Arc<Mutex<Told>>) {
-    let runner = format!("runner-{index}-{:x}", rand::random::<u32>());
-    while let Ok(Some(held)) = connection.claim(&run, &runner).await {
+    // A runner that asks again gives up what it held: a new one for each claim.
+    let runner = || format!("runner-{index}-{:x}", rand::random::<u64>());
+    while let Ok(Some(held)) = connection.claim(&run, &runner()).await {
         told.lock().expect("no holder panics").claimed.push(held.task);
         if held.task % 3 == 0 {
             continue;

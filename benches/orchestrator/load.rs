@@ -140,11 +140,15 @@ async fn turn(
         }
     };
     let asked = Instant::now();
+    let claims_only = pattern == Pattern::Claims;
+    // A runner that asks again gives up what it held, so a client that never completes is many runners.
+    let fresh = if claims_only { format!("{runner}-{}", seen.requests) } else { String::new() };
+    let runner = if claims_only { &fresh } else { runner };
     let Some(held) = connection.claim(run, runner).await? else { return Ok(false) };
     seen.claim_us.push(micros(asked));
     seen.claimed.push(held.task);
     seen.requests += 1;
-    if pattern == Pattern::Claims {
+    if claims_only {
         return Ok(true);
     }
     pause().await;
@@ -178,9 +182,13 @@ pub async fn drain(server: &Server, run: &RunId, clients: usize) -> [f64; 3] {
         let mut connection = Connection::open(server, key.clone()).await.expect("a connection");
         let run = run.clone();
         tasks.push(tokio::spawn(async move {
-            let runner = format!("runner-{index}");
             let mut times = Vec::new();
-            while connection.claim(&run, &runner).await.expect("an answer").is_some() {
+            while connection
+                .claim(&run, &format!("runner-{index}-{}", times.len()))
+                .await
+                .expect("an answer")
+                .is_some()
+            {
                 times.push(start.elapsed());
             }
             times

@@ -65,8 +65,7 @@ pub fn serve(kind: Kind, home: &str) {
             _ => start(config).await,
         };
         let running = running.expect("the orchestrator starts");
-        println!("{}", running.address());
-        println!("{}", running.pin().map(|pin| pin.to_string()).unwrap_or_default());
+        println!("{} {}", running.address(), running.pin().map(|pin| pin.to_string()).unwrap_or_default());
         std::future::pending::<()>().await;
     });
 }
@@ -101,10 +100,11 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["--serve", kind.name()]).arg(home).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a child process");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let mut next = || lines.next().expect("a line").expect("text");
-        let address = next().parse().expect("an address");
-        let pin = if kind == Kind::NullTls { next().parse().ok() } else { None };
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its first line");
+        let mut words = line.split_whitespace();
+        let address = words.next().and_then(|word| word.parse().ok()).expect("an address");
+        let pin = words.next().and_then(|word| word.parse().ok());
         Server { child, address, pin }
     }
 

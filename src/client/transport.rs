@@ -16,6 +16,8 @@ use crate::api::ErrorBody;
 
 /// A machine that does not answer a SYN for this long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The orchestrator closes a silent connection after 30 s; one that is about to be closed is not used again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest silence within a stream; the orchestrator sends a keep-alive comment every 15 s.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// For a JSON call, from connecting to the last byte.
@@ -152,6 +154,7 @@ fn builder(pin: Option<Pin>, local: bool) -> reqwest::ClientBuilder {
         .user_agent(concat!("bench/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .http1_only();
     if local {
         builder = builder.no_proxy();
