@@ -23,6 +23,26 @@ pub enum Command {
     Close { done: oneshot::Sender<()> },
 }
 
+impl Command {
+    /// Answers with an error instead of carrying the command out.
+    pub fn refuse(self, error: StoreError) {
+        match self {
+            Command::CreateRun { reply, .. } => send(reply, Err(error)),
+            Command::StopRun { reply, .. } => send(reply, Err(error)),
+            Command::Claim { reply, .. } => send(reply, Err(error)),
+            Command::OnTask { call, .. } => call.refuse(error),
+            Command::HostEvent { reply, .. }
+            | Command::RunnerGone { reply, .. }
+            | Command::Ping { reply } => send(reply, Err(error)),
+            Command::Hosts { reply, .. } => send(reply, Err(error)),
+            Command::Sweep { reply } => send(reply, Err(error)),
+            Command::Close { done } => {
+                done.send(()).ok();
+            }
+        }
+    }
+}
+
 /// Calls by the holder of a lease.
 pub enum TaskCall {
     Heartbeat(HeartbeatRequest, Reply<HeartbeatResponse>),

@@ -169,10 +169,12 @@ impl<B: Backend> Writer<B> {
 
     async fn transact(&mut self, batch: &mut Vec<Command>) -> Result<Committed, BackendError> {
         self.backend.begin(&mut self.state).await?;
+        // Taken from the end, so that those not reached stay where they are if the batch fails.
+        batch.reverse();
         if !self.state.loaded {
             self.take_up(OTHERS_ARE_THERE_MS).await?;
         }
-        for command in batch.drain(..) {
+        while let Some(command) = batch.pop() {
             self.carry_out(command).await?;
         }
         self.save_all().await?;
@@ -190,9 +192,11 @@ impl<B: Backend> Writer<B> {
         self.backend.rollback().await;
         self.state.clear();
         self.queue_changed = false;
-        // Commands that were not reached are dropped, which their callers see as a closed channel.
-        batch.clear();
-        self.settle(Some(&Arc::new(BatchFailed(cause))));
+        let failure = Arc::new(BatchFailed(cause));
+        for unreached in batch.drain(..) {
+            unreached.refuse(StoreError::failed(failure.clone()));
+        }
+        self.settle(Some(&failure));
     }
 
     fn settle(&mut self, failure: Option<&Arc<BatchFailed>>) {
