@@ -260,6 +260,12 @@ fn status_and_stop_work_from_another_process_and_a_second_master_is_refused() {
     assert_eq!(processes_with(&marker), [] as [u32; 0]);
 }
 
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn skipped(why: &str, output: &std::process::Output) {
+    assert!(std::env::var_os("CI").is_none(), "{why}: {}", describe(output));
+    eprintln!("skipped: {why}: {}", describe(output));
+}
+
 #[test]
 fn a_full_disk_is_named_and_nothing_is_left_running() {
     let sandbox = Sandbox::new();
@@ -275,7 +281,7 @@ fn a_full_disk_is_named_and_nothing_is_left_running() {
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).current_dir(sandbox.path());
     let output = command.output().expect("util-linux's unshare");
     if String::from_utf8_lossy(&output.stderr).contains("unshare:") {
-        println!("skipped: this machine allows no user namespaces: {}", describe(&output));
+        skipped("this machine allows no user namespaces", &output);
         return;
     }
     let text = String::from_utf8_lossy(&output.stderr);
