@@ -10,6 +10,7 @@ mod hostile;
 mod keys;
 mod limits;
 mod openapi;
+mod operations;
 mod process;
 mod s3;
 mod tls;
