@@ -21,4 +21,4 @@ pub use error::ClientError;
 pub use events::Events;
 pub use pin::{InvalidPin, Pin};
 pub use secret::Secret;
-pub use transport::Client;
+pub use transport::{Client, install_crypto_provider};

@@ -171,8 +171,9 @@ fn builder(pin: Option<Pin>, local: bool) -> reqwest::ClientBuilder {
     builder
 }
 
-/// rustls asks for a process-wide provider where more than one could be linked in; ring is ours.
-fn install_crypto_provider() -> Arc<CryptoProvider> {
+/// Makes ring the process's provider of cryptography, unless there is one already: rustls asks for one where
+/// more than one could be linked in, and panics without.
+pub fn install_crypto_provider() -> Arc<CryptoProvider> {
     if CryptoProvider::get_default().is_none() {
         // Losing a race against another thread that installs one is as good.
         drop(rustls::crypto::ring::default_provider().install_default());

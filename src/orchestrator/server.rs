@@ -21,7 +21,7 @@ use super::store::{self, OpenError, Store};
 use super::tls::{self, TlsError};
 use super::{ServerConfig, TlsMode};
 use crate::api::RunId;
-use crate::client::{Endpoint, Pin, Secret, is_own_loopback};
+use crate::client::{Endpoint, Pin, Secret, install_crypto_provider, is_own_loopback};
 
 /// How often leases and the key file are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -93,6 +93,7 @@ async fn serve(
     socket: TcpListener,
     store: Arc<dyn Store>,
 ) -> Result<Running, StartError> {
+    install_crypto_provider();
     let listen_error = |source| StartError::Listen { address: config.listen, source };
     let address = socket.local_addr().map_err(listen_error)?;
     let keyring = Arc::new(match config.admin_key {

@@ -11,8 +11,6 @@ async fn status(request: reqwest::RequestBuilder) -> StatusCode {
 }
 
 fn http() -> reqwest::Client {
-    bench::client::Client::new(Endpoint { url: "http://127.0.0.1:1".into(), key: "".into(), pin: None })
-        .unwrap();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 

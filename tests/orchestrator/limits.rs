@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use crate::harness::Server;
 
 fn http() -> reqwest::Client {
-    rustls::crypto::ring::default_provider().install_default().ok();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 

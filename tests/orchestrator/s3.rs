@@ -27,6 +27,7 @@ impl Emulator {
         let mut moto = Command::new("moto_server");
         moto.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let emulator = Emulator { child: moto.spawn().unwrap(), url: format!("http://127.0.0.1:{port}") };
+        bench::client::install_crypto_provider();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let bucket = format!("{}/bucket", emulator.url);
         while http.put(&bucket).send().await.is_err() {
