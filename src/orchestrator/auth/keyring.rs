@@ -3,6 +3,7 @@
 //! They live in `keys.json` (mode 0600) in the orchestrator's home, or one comes from `BENCH_API_KEY`.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
@@ -137,9 +138,12 @@ pub(in crate::orchestrator) fn write_private(path: &Path, content: &[u8]) -> std
 /// The keys as the server verifies with them.
 pub struct Keyring {
     keys: RwLock<Arc<Keys>>,
-    /// Home whose key file is watched, and the file's time when it was last read.
-    source: Option<(PathBuf, RwLock<Option<SystemTime>>)>,
+    /// Home whose key file is watched, and which file it was when it was last read.
+    source: Option<(PathBuf, RwLock<Option<FileMark>>)>,
 }
+
+/// Tells a file from the one that takes its place: its number too, since two writes may share a time.
+type FileMark = (SystemTime, u64);
 
 struct Keys {
     active: Secret,
@@ -158,21 +162,23 @@ impl Keyring {
 
     /// The keys in the home's file, made where there is none.
     pub fn open(home: &Path, now: jiff::Timestamp) -> Result<Keyring, KeyError> {
+        // Marked before it is read: a change in between is then seen at the next look.
+        let before = mark(home);
         let keys = RwLock::new(Arc::new(Keys::of_file(&KeyringFile::open(home, now)?)));
-        let modified = modified(home);
-        Ok(Keyring { keys, source: Some((home.to_owned(), RwLock::new(modified))) })
+        let seen = before.or_else(|| mark(home));
+        Ok(Keyring { keys, source: Some((home.to_owned(), RwLock::new(seen))) })
     }
 
     /// Reads the file again where it has changed. The flag says so.
     pub fn refresh(&self, now: jiff::Timestamp) -> Result<bool, KeyError> {
         let Some((home, seen)) = &self.source else { return Ok(false) };
-        let modified = modified(home);
-        if modified == *seen.read().expect("no holder of this lock panics") {
+        let found = mark(home);
+        if found == *seen.read().expect("no holder of this lock panics") {
             return Ok(false);
         }
         let keys = Keys::of_file(&KeyringFile::open(home, now)?);
         *self.keys.write().expect("no holder of this lock panics") = Arc::new(keys);
-        *seen.write().expect("no holder of this lock panics") = modified;
+        *seen.write().expect("no holder of this lock panics") = found;
         Ok(true)
     }
 
@@ -198,8 +204,9 @@ impl Keyring {
     }
 }
 
-fn modified(home: &Path) -> Option<SystemTime> {
-    fs_err::metadata(KeyringFile::path(home)).and_then(|data| data.modified()).ok()
+fn mark(home: &Path) -> Option<FileMark> {
+    let data = fs_err::metadata(KeyringFile::path(home)).ok()?;
+    Some((data.modified().ok()?, data.ino()))
 }
 
 impl Keys {
