@@ -112,7 +112,8 @@ async fn a_run_is_stopped_by_who_logged_in_and_by_nobody_else() {
         assert_eq!(browser.evaluate(forbidden), json!(403), "a viewer may not");
 
         browser.open(&server.url("/login#/runs/demo"));
-        browser.until("document.activeElement?.id === 'key'");
+        browser
+            .until("document.activeElement?.id === 'key' && !document.querySelector('form button').disabled");
         browser.screenshot("login-375");
         browser.type_text("wrong");
         browser.press("Enter", 13);

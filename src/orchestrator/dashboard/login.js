@@ -21,3 +21,6 @@ form.addEventListener("submit", async (submitted) => {
   }
   form.key.select();
 });
+
+// Until here the form could only have sent the key in a way that nobody takes.
+form.querySelector("button").disabled = false;
