@@ -19,6 +19,7 @@ pub mod master;
 pub mod orchestrator;
 pub mod plan;
 pub mod provider;
+pub mod render;
 pub mod report;
 pub mod runner;
 
