@@ -2,4 +2,5 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=infrastructure");
+    println!("cargo::rerun-if-changed=templates");
 }

@@ -13,6 +13,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
+
 pub mod doctor;
 pub mod document;
 pub mod master;
@@ -22,6 +23,7 @@ pub mod provider;
 pub mod render;
 pub mod report;
 pub mod runner;
+pub mod terraform;
 
 /// An error and everything that caused it, in one line: for places that keep a text.
 pub fn cause_chain(error: &dyn std::error::Error) -> String {

@@ -70,4 +70,7 @@ pub enum Command {
     /// Start, measure and end one process of a workload (used by the task runner)
     #[command(hide = true)]
     Launch(super::launch::Args),
+    /// Run Terraform in a folder and write down how it ends (used by `bench run`)
+    #[command(hide = true)]
+    Supervise(super::supervise::Args),
 }

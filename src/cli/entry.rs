@@ -51,6 +51,7 @@ fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Kernels(args) => super::kernels::execute(args, context),
         Command::Runner(args) => super::runner::execute(*args, context),
         Command::Launch(args) => super::launch::execute(args, context),
+        Command::Supervise(args) => super::supervise::execute(args, context),
     }
 }
 

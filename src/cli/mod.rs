@@ -20,6 +20,7 @@ mod runner;
 mod runtime;
 mod status;
 mod stop;
+mod supervise;
 
 pub use context::Context;
 pub use entry::main;

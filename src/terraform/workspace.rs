@@ -1,0 +1,341 @@
+//! One provider instance's folder: rendered files in, resources out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::follow::{POLL, follow};
+use super::job::JobFiles;
+use super::state::STATE_FILE;
+use super::{
+    Command, Diagnostician, InitCache, Interrupted, JobState, Operation, Progress, Recovered, State,
+    StateError, TerraformError, TfEvent, Tools, init, supervisor,
+};
+use crate::master::home::{create_private_dir, write_private};
+use crate::provider::ErrorClass;
+use crate::render::Files;
+
+/// Another process may look at a job's lock for a moment; a job that is under way holds it for good.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// From the start of a job to Terraform's own start, on a busy machine.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Is told each event as it comes.
+pub type Watcher<'w> = &'w mut (dyn FnMut(TfEvent) + Send);
+
+/// The handle of one folder. Operations may be called again at any time, by this master or a later one.
+#[derive(Debug)]
+pub struct Workspace {
+    folder: PathBuf,
+    /// Where the state is copied after each operation.
+    copy: Option<PathBuf>,
+    tools: Tools,
+    diagnostician: Diagnostician,
+}
+
+/// What an apply made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    pub progress: Progress,
+    /// Hosts by the module's own key.
+    pub instances: IndexMap<String, Instance>,
+    /// All outputs; sensitive ones too, so not to be shown.
+    pub outputs: Map<String, Value>,
+}
+
+/// One host, as the module's output `task_runner_instances` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub id: String,
+    #[serde(default)]
+    pub public_ip: Option<String>,
+    #[serde(default)]
+    pub private_ip: Option<String>,
+    pub instance_type: String,
+    pub alias: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destroyed {
+    pub progress: Progress,
+    /// Addresses that the state still holds. Empty proves nothing about the cloud: only a listing does.
+    pub remaining: Vec<String>,
+}
+
+/// What an earlier master's last operation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Adopted {
+    /// There was none.
+    Nothing,
+    Applied(Applied),
+    Destroyed(Destroyed),
+}
+
+impl Workspace {
+    pub fn new(folder: impl Into<PathBuf>, tools: &Tools, error_classes: &[ErrorClass]) -> Workspace {
+        let diagnostician = Diagnostician::new(error_classes);
+        Workspace { folder: folder.into(), copy: None, tools: tools.clone(), diagnostician }
+    }
+
+    /// Copies the state to `path` after each operation.
+    #[must_use]
+    pub fn with_state_copy(mut self, path: impl Into<PathBuf>) -> Workspace {
+        self.copy = Some(path.into());
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Events of all operations, one JSON object a line.
+    pub fn log(&self) -> PathBuf {
+        JobFiles::of(&self.folder).stdout()
+    }
+
+    /// Writes the rendered files, readable by their owner only. `.tf` files of an earlier rendering that are
+    /// not among them go: Terraform reads every one it finds.
+    pub fn prepare(&self, files: &Files) -> Result<(), TerraformError> {
+        self.write(files).map_err(|source| self.files_failed(source))
+    }
+
+    fn write(&self, files: &Files) -> io::Result<()> {
+        create_private_dir(&self.folder)?;
+        for entry in fs_err::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(".tf") && !files.contains(&name) {
+                fs_err::remove_file(&path)?;
+            }
+        }
+        files.iter().try_for_each(|(name, bytes)| write_private(&self.folder.join(name), bytes))
+    }
+
+    /// Brings the providers here: from the cache, which is filled by one `init` where it must be.
+    pub async fn init(&self, cache: &InitCache) -> Result<(), TerraformError> {
+        let tools = &self.tools;
+        let folder = cache.folder(&self.folder, &tools.terraform, &tools.environment);
+        let folder = folder.map_err(|source| self.files_failed(source))?;
+        if !init::is_complete(&folder) {
+            let _lock = self.init_lock(cache).await?;
+            if !init::is_complete(&folder) {
+                self.fill(&folder).await?;
+            }
+        }
+        init::copy(&folder, &self.folder)
+    }
+
+    async fn init_lock(&self, cache: &InitCache) -> Result<std::fs::File, TerraformError> {
+        loop {
+            if let Some(lock) = cache.lock().map_err(|source| self.files_failed(source))? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Initialises a folder of the cache. One that a dead master left at work is waited for first.
+    async fn fill(&self, folder: &Path) -> Result<(), TerraformError> {
+        let failed = |source| TerraformError::Files { folder: folder.to_owned(), source };
+        let mut quiet = |_: TfEvent| {};
+        if folder.is_dir() && matches!(JobFiles::of(folder).state(), Ok(JobState::Running { .. })) {
+            // How it ended does not matter: it is done again, alone.
+            let _ = follow(folder, None, &self.diagnostician, &mut quiet).await;
+        }
+        init::stage(&self.folder, folder).map_err(failed)?;
+        let command = Command::Init { backend: true };
+        self.start_and_follow(folder, Operation::Init, &command, &mut quiet).await?;
+        init::mark_complete(folder).map_err(failed)
+    }
+
+    /// Makes what the module says, or goes on making it. After any error but [`TerraformError::Busy`] look
+    /// at [`TerraformError::needs_sweep`] before applying again.
+    pub async fn apply(&self, watcher: Watcher<'_>) -> Result<Applied, TerraformError> {
+        let progress = self.operate(Operation::Apply, &Command::Apply, watcher).await?;
+        self.applied(progress)
+    }
+
+    /// Destroys what the state knows. What it does not know lives on.
+    pub async fn destroy(&self, watcher: Watcher<'_>) -> Result<Destroyed, TerraformError> {
+        let progress = self.operate(Operation::Destroy, &Command::Destroy, watcher).await?;
+        self.destroyed(progress)
+    }
+
+    /// Waits for the operation that an earlier master began, and tells its events from the beginning. One
+    /// that ended meanwhile is reported as if it ended now.
+    pub async fn adopt(&self, watcher: Watcher<'_>) -> Result<Adopted, TerraformError> {
+        let operation = match self.state()? {
+            JobState::None => return Ok(Adopted::Nothing),
+            JobState::Running { operation, .. }
+            | JobState::Ended { operation, .. }
+            | JobState::Lost { operation, .. } => operation,
+        };
+        let followed = follow(&self.folder, None, &self.diagnostician, watcher).await;
+        self.keep_state();
+        let progress = followed?;
+        match operation {
+            Operation::Apply => self.applied(progress).map(Adopted::Applied),
+            Operation::Destroy => self.destroyed(progress).map(Adopted::Destroyed),
+            Operation::Init => Ok(Adopted::Nothing),
+        }
+    }
+
+    /// Where the last operation stands.
+    pub fn state(&self) -> Result<JobState, TerraformError> {
+        if !self.folder.is_dir() {
+            return Ok(JobState::None);
+        }
+        JobFiles::of(&self.folder).state().map_err(|source| self.files_failed(source))
+    }
+
+    /// Asks Terraform to stop, once: it waits for what is in flight, saves its state and ends, which the
+    /// future of the operation tells. It may take minutes, and is never shortened.
+    pub async fn interrupt(&self) -> Result<Interrupted, TerraformError> {
+        let files = JobFiles::of(&self.folder);
+        let deadline = tokio::time::Instant::now() + START_PATIENCE;
+        loop {
+            let done = files.interrupt().map_err(|source| self.files_failed(source))?;
+            let starting = matches!(self.state()?, JobState::Running { process: None, .. });
+            if done != Interrupted::NotRunning || !starting || tokio::time::Instant::now() > deadline {
+                return Ok(done);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What is known of resources here: the best state that can be read, and what cannot be.
+    pub fn recover(&self) -> Recovered {
+        State::recover(&self.folder, self.copy.as_deref())
+    }
+
+    /// Puts the best readable state in place, for a destroy: `terraform destroy` without a state says that
+    /// all is well. The file that it replaces is kept under a name that says so.
+    pub fn restore_state(&self) -> Result<Option<State>, TerraformError> {
+        let Recovered { found, .. } = self.recover();
+        let Some((source, state)) = found else { return Ok(None) };
+        let from = match source {
+            super::StateSource::State => return Ok(Some(state)),
+            super::StateSource::Errored => self.folder.join("errored.tfstate"),
+            super::StateSource::Backup => self.folder.join("terraform.tfstate.backup"),
+            super::StateSource::Copy => self.copy.clone().unwrap_or_default(),
+        };
+        self.replace_state(&from).map_err(|source| self.files_failed(source))?;
+        Ok(Some(state))
+    }
+
+    fn replace_state(&self, from: &Path) -> io::Result<()> {
+        let state = self.folder.join(STATE_FILE);
+        let bytes = fs_err::read(from)?;
+        if state.exists() {
+            let now = jiff::Timestamp::now().as_millisecond();
+            fs_err::rename(&state, self.folder.join(format!("replaced-{now}.tfstate")))?;
+        }
+        write_private(&state, &bytes)?;
+        if from.file_name() == Some("errored.tfstate".as_ref()) {
+            fs_err::remove_file(from)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the mark for replacement that an interrupt left on a healthy resource.
+    pub async fn untaint(&self, address: &str) -> Result<(), TerraformError> {
+        let command = Command::Untaint { address: address.to_owned() };
+        let output = self.tools.run(&self.folder, command).await;
+        let output = output.map_err(|source| self.files_failed(source))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(self.files_failed(io::Error::other(format!("could not untaint {address}: {said}"))))
+    }
+
+    async fn operate(
+        &self,
+        operation: Operation,
+        command: &Command,
+        watcher: Watcher<'_>,
+    ) -> Result<Progress, TerraformError> {
+        let followed = self.start_and_follow(&self.folder, operation, command, watcher).await;
+        self.keep_state();
+        followed
+    }
+
+    async fn start_and_follow(
+        &self,
+        folder: &Path,
+        operation: Operation,
+        command: &Command,
+        watcher: Watcher<'_>,
+    ) -> Result<Progress, TerraformError> {
+        let failed = |source| TerraformError::Files { folder: folder.to_owned(), source };
+        let files = JobFiles::of(folder);
+        let lock = take_lock(&files, folder).await?;
+        // A Terraform whose supervisor was killed runs without the lock.
+        if let Ok(Some(job)) = files.read_job()
+            && files.read_process(job.number).is_some_and(|process| process.is_alive())
+        {
+            return Err(TerraformError::Busy { folder: folder.to_owned() });
+        }
+        let program = &self.tools.terraform.program;
+        let begun = files.begin(operation, program, command.arguments(), jiff::Timestamp::now());
+        begun.map_err(failed)?;
+        let supervisor = supervisor::detach(&self.tools.bench, folder, lock, &self.tools.environment)?;
+        follow(folder, Some(supervisor), &self.diagnostician, watcher).await
+    }
+
+    fn applied(&self, progress: Progress) -> Result<Applied, TerraformError> {
+        let path = self.folder.join(STATE_FILE);
+        let state = State::read(&path)?.unwrap_or_default();
+        let instances = match state.outputs.get("task_runner_instances") {
+            Some(value) => serde_json::from_value(value.clone()).map_err(|error| StateError::Invalid {
+                path,
+                reason: format!("its output task_runner_instances: {error}"),
+            })?,
+            None => IndexMap::new(),
+        };
+        Ok(Applied { progress, instances, outputs: state.outputs })
+    }
+
+    fn destroyed(&self, progress: Progress) -> Result<Destroyed, TerraformError> {
+        let state = State::read(&self.folder.join(STATE_FILE))?.unwrap_or_default();
+        Ok(Destroyed { progress, remaining: state.resources.into_iter().map(|r| r.address).collect() })
+    }
+
+    /// Copies the state elsewhere. A failure costs a second chance only, so it is told and no more.
+    fn keep_state(&self) {
+        let Some(copy) = &self.copy else { return };
+        let state = self.folder.join(STATE_FILE);
+        let kept = State::read(&state).map_err(io::Error::other).and_then(|state_read| match state_read {
+            Some(_) => {
+                create_private_dir(copy.parent().unwrap_or(Path::new(".")))?;
+                write_private(copy, &fs_err::read(&state)?)
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "could not copy the state {}", state.display());
+        }
+    }
+
+    fn files_failed(&self, source: io::Error) -> TerraformError {
+        TerraformError::Files { folder: self.folder.clone(), source }
+    }
+}
+
+async fn take_lock(files: &JobFiles, folder: &Path) -> Result<std::fs::File, TerraformError> {
+    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match files.lock() {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if tokio::time::Instant::now() > deadline => {
+                return Err(TerraformError::Busy { folder: folder.to_owned() });
+            }
+            Ok(None) => tokio::time::sleep(POLL).await,
+            Err(source) => return Err(TerraformError::Files { folder: folder.to_owned(), source }),
+        }
+    }
+}
