@@ -2,5 +2,6 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=infrastructure");
+    println!("cargo::rerun-if-changed=nuke");
     println!("cargo::rerun-if-changed=templates");
 }

@@ -13,7 +13,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
-
+pub mod conformance;
 pub mod doctor;
 pub mod document;
 pub mod master;

@@ -14,6 +14,8 @@ mod output;
 mod plan;
 mod progress;
 pub mod provider;
+mod provider_check;
+mod render;
 mod results;
 mod run;
 mod runner;

@@ -14,11 +14,16 @@ use crate::provider::{Driver, MachineFacts};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bench plan config/local.json\n  bench plan config/example.json --output json"
+    after_help = "Examples:\n  bench plan config/local.json\n  bench plan config/example.json --output json\n  \
+                  bench plan config/example.json --render /tmp/look"
 )]
 pub struct Args {
     /// The config, a JSON file
     config: PathBuf,
+    /// Write what Terraform would be given, one folder a provider instance, for a look: with a made-up run id
+    /// and key, touching no cloud
+    #[arg(long, value_name = "DIR")]
+    render: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -27,6 +32,9 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     let registry = args.registry.load()?;
     let config = config::load(&args.config, &registry).map_err(failure)?;
     let plan = plan(&config, &registry, MachineFacts::read()).map_err(plan_failure)?;
+    if let Some(folder) = &args.render {
+        super::render::render(folder, &config, &plan, &registry, context)?;
+    }
     context.output.show(&plan);
     if let Err(error) = plan.check_limits(&config.limits) {
         for problem in error.problems {

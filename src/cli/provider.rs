@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, Exit, Failure, View};
+use super::{Context, Exit, Failure, View, provider_check};
 use crate::document::nearest;
 use crate::provider::{Backend, Catalog, Folder, Manifest, Registry, Setting};
 
@@ -55,6 +55,28 @@ enum Command {
         #[command(flatten)]
         registry: RegistryArgs,
     },
+    /// Make the folder of a new backend: manifest, module, test, catalog and sweep manifest
+    #[command(after_help = "Example:\n  bench provider new acme --directory infrastructure\n  \
+                            bench provider validate acme --infrastructure infrastructure")]
+    New {
+        /// Its name: 1 to 32 characters from a-z, 0-9 and `-`, a letter first
+        name: String,
+        /// Folder in which the new one is made
+        #[arg(long, value_name = "DIR", default_value = "infrastructure")]
+        directory: PathBuf,
+    },
+    /// Check that a backend keeps the contract: module, user-data, catalog, sweep, Terraform's own checks
+    #[command(after_help = "Exits with 0 when nothing failed; what could not be checked here is named.\n\n\
+                            Example:\n  bench provider validate acme --infrastructure infrastructure")]
+    Validate {
+        /// Name of the backend
+        name: String,
+        /// Checks that could not be made count as failed
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        registry: RegistryArgs,
+    },
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -64,6 +86,12 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
             let registry = registry.load()?;
             let backend = registry.get(&name).ok_or_else(|| unknown(&name, &registry))?;
             context.output.show(&Show::of(backend));
+        }
+        Command::New { name, directory } => return provider_check::new(&name, &directory, context),
+        Command::Validate { name, strict, registry } => {
+            let registry = registry.load()?;
+            let backend = registry.get(&name).ok_or_else(|| unknown(&name, &registry))?;
+            return provider_check::validate(backend, strict, context);
         }
     }
     Ok(Exit::Done)

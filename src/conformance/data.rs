@@ -1,0 +1,104 @@
+//! What stands in a folder as data: credentials, catalog, classes of errors, the sweep.
+
+use include_dir::{Dir, include_dir};
+use serde_json::Value;
+
+use crate::provider::{Backend, Driver, ErrorClassName, Folder};
+
+use super::Check;
+
+/// Classes that bound how long a hopeless apply lasts, or what its message says.
+const NEEDED_CLASSES: [(ErrorClassName, &str); 4] = [
+    (ErrorClassName::Credentials, "credentials"),
+    (ErrorClassName::Quota, "quota"),
+    (ErrorClassName::Capacity, "capacity"),
+    (ErrorClassName::Throttling, "throttling"),
+];
+
+/// `nuke/` as it was when the program was built.
+static SWEEPS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/nuke");
+
+/// Name of a folder's own sweep manifest.
+pub const SWEEP: &str = "nuke.json";
+
+pub(super) fn checks(backend: &Backend) -> Vec<Check> {
+    let mut checks = vec![credentials(backend), catalog(backend)];
+    if backend.manifest.driver == Driver::Terraform {
+        checks.extend([error_classes(backend), sweep(backend)]);
+    }
+    checks
+}
+
+fn credentials(backend: &Backend) -> Check {
+    let manifest = &backend.manifest;
+    let empty = manifest.credentials.iter().filter(|source| source.env.is_empty() && source.files.is_empty());
+    let mistakes = empty.map(|source| format!("source `{}` names neither variables nor files", source.name));
+    let mut check = Check::of("credentials", mistakes.collect());
+    if check.findings.is_empty() {
+        check.findings.push(match (manifest.credentials.len(), &manifest.credential_check) {
+            (0, _) => "the backend needs none".to_owned(),
+            (n, Some(command)) => format!("{n} sources, checked by `{}`", command.join(" ")),
+            (n, None) => format!("{n} sources, without a command that checks them"),
+        });
+    }
+    check
+}
+
+fn catalog(backend: &Backend) -> Check {
+    let types = &backend.catalog().instance_types;
+    let manifest = &backend.manifest.instance_types;
+    if backend.manifest.driver == Driver::Local {
+        return Check::passed("catalog", format!("{} instance types", types.len()));
+    }
+    if types.is_empty() && manifest.live_query.is_none() {
+        let why = "there is neither a catalog with instance types nor a live query: vCPU counts would have to \
+                   stand in every config";
+        return Check::failed("catalog", why);
+    }
+    let unknown = types.keys().filter_map(|name| {
+        let facts = backend.facts(name);
+        let missing = [("vcpu", facts.vcpu.is_none()), ("arch", facts.arch.is_none())];
+        let missing: Vec<&str> =
+            missing.into_iter().filter(|(_, missing)| *missing).map(|(what, _)| what).collect();
+        (!missing.is_empty()).then(|| format!("`{name}`: no {}", missing.join(", no ")))
+    });
+    let mut check = Check::of("catalog", unknown.collect());
+    if check.findings.is_empty() {
+        check.findings.push(format!("{} instance types", types.len()));
+    }
+    check
+}
+
+fn error_classes(backend: &Backend) -> Check {
+    let has = |class| backend.manifest.error_classes.iter().any(|entry| entry.class == class);
+    let missing = NEEDED_CLASSES.iter().filter(|(class, _)| !has(*class));
+    Check::of("error classes", missing.map(|(_, name)| format!("no code stands for `{name}`")).collect())
+}
+
+fn sweep(backend: &Backend) -> Check {
+    let text = match sweep_manifest(backend) {
+        Some(text) => text,
+        None => {
+            let why = format!("there is no {SWEEP} in the folder, nor nuke/{}.json", backend.name());
+            return Check::failed("sweep manifest", why);
+        }
+    };
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(map)) if !map.is_empty() => Check::of("sweep manifest", Vec::new()),
+        Ok(_) => Check::failed("sweep manifest", "it is no object with steps"),
+        Err(error) => Check::failed("sweep manifest", format!("it is not valid JSON: {error}")),
+    }
+}
+
+/// The folder's own, else the one of its name in `nuke/` beside the folder's parent.
+fn sweep_manifest(backend: &Backend) -> Option<String> {
+    let own = backend.folder.read(SWEEP).ok();
+    let shared = || {
+        let file = format!("{}.json", backend.name());
+        match &backend.folder {
+            Folder::Embedded(_) => SWEEPS.get_file(&file).map(|file| file.contents().to_vec()),
+            Folder::Disk(path) => fs_err::read(path.parent()?.parent()?.join("nuke").join(&file)).ok(),
+        }
+    };
+    String::from_utf8(own.or_else(shared)?).ok()
+}

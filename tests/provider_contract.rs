@@ -1,0 +1,77 @@
+//! `bench provider new` and `validate`, `bench plan --render`: on a scaffold, on the fixture, on broken ones.
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::cargo_bin("bench").unwrap().args(arguments).output().unwrap()
+}
+
+fn answer(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn validate(name: &str, infrastructure: &Path) -> (Option<i32>, Value) {
+    let folder = infrastructure.display().to_string();
+    let output = bench(&["provider", "validate", name, "--infrastructure", &folder, "--output", "json"]);
+    (output.status.code(), answer(&output))
+}
+
+/// Checks by outcome; without Terraform, its own are skipped.
+fn names(report: &Value, outcome: &str) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap().iter();
+    checks
+        .filter(|check| check["outcome"] == outcome)
+        .map(|check| check["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn fixtures() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/providers")
+}
+
+#[test]
+fn the_fixture_keeps_the_contract() {
+    let (code, report) = validate("loopback", &fixtures());
+    assert_eq!((code, names(&report, "failed")), (Some(0), vec![]), "{report:#}");
+}
+
+#[test]
+fn a_plan_is_rendered_for_a_look() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("run.json");
+    let text = json!({
+        "runs_per_instance_type": 3,
+        "task_runners": { "mode": "image", "image": "registry.example.com/bench:1" },
+        "providers": { "here": { "backend": "loopback", "directory": "/tmp/hosts" } },
+        "here": [{ "instance_type": "double", "alias": "two" }],
+        "local": [{ "instance_type": "process", "alias": "this" }],
+    });
+    fs_err::write(&config, text.to_string()).unwrap();
+    let look = root.path().join("look");
+    let (config, target) = (config.display().to_string(), look.display().to_string());
+    let fixtures = fixtures().display().to_string();
+    let output =
+        bench(&["plan", &config, "--render", &target, "--infrastructure", &fixtures, "--output", "json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(answer(&output)["totals"]["tasks"], 6);
+    let folders: Vec<_> = fs_err::read_dir(&look).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(folders, ["here"]);
+    let mut files: Vec<_> = fs_err::read_dir(look.join("here"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["main.tf", "outputs.tf", "terraform.tfvars.json", "user-data.tftpl", "variables.tf"]);
+    let values: Value =
+        serde_json::from_str(&fs_err::read_to_string(look.join("here/terraform.tfvars.json")).unwrap())
+            .unwrap();
+    assert_eq!(values["vcpu_count"], json!({ "two": 2 }));
+    assert_eq!(values["instance_count"], json!({ "two": 2 }));
+    assert_eq!(values["directory"], "/tmp/hosts");
+    assert!(values.get("runner").is_none(), "a variable that the module does not declare is not set");
+}
