@@ -275,6 +275,10 @@ mod tests {
         assert_eq!(files.state().unwrap(), running);
         assert!(files.lock().unwrap().is_none());
         drop(lock);
+        // A process that another thread is just starting has the lock until its exec.
+        while files.state().unwrap() == running {
+            std::thread::yield_now();
+        }
         assert_eq!(files.state().unwrap(), JobState::Lost { operation: Operation::Apply, started: false });
         let exit = Exit {
             number: 1,
