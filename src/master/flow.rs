@@ -16,12 +16,12 @@ use super::connection::{Connection, ConnectionError};
 use super::home::{Home, HomeError, RunFolder, RunLock, create_private_dir, write_private};
 use super::interrupt::Interrupts;
 use super::journal::{Journal, JournalError, Step};
-use super::local::{self, LocalError, LocalRunners};
+use super::local::{self, Leave, LocalError, LocalRunners};
 use super::monitor;
 use super::prepare::{Prepared, ProviderTask};
 use super::progress::{MasterEvent, Progress};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
-use crate::api::RunView;
+use crate::api::{RunStatus, RunView};
 use crate::client::ClientError;
 use crate::report::Report;
 
@@ -149,8 +149,8 @@ impl Session {
         interrupts: &mut Interrupts,
     ) -> Result<RunView, RunError> {
         create_private_dir(&self.folder.runner_logs()).map_err(HomeError::Io)?;
-        let (stop, stopped) = watch::channel(false);
-        let mut providers = self.start_providers(connection, &stopped)?;
+        let (leave, asked) = watch::channel(Leave::No);
+        let mut providers = self.start_providers(connection, &asked)?;
         let run_id = self.folder.run_id.clone();
         let progress = self.progress.clone();
         let ended = monitor::until_ended(&connection.client, &run_id, progress.as_ref());
@@ -172,7 +172,8 @@ impl Session {
                 }
             }
         };
-        stop.send_replace(true);
+        let cancelled = view.status == RunStatus::Cancelled;
+        leave.send_replace(if cancelled { Leave::AtOnce } else { Leave::Told });
         while let Some(settled) = providers.join_next().await {
             self.settle(settled.expect("a provider's task does not panic"))?;
         }
@@ -182,16 +183,16 @@ impl Session {
     fn start_providers(
         &mut self,
         connection: &Connection,
-        stopped: &watch::Receiver<bool>,
+        asked: &watch::Receiver<Leave>,
     ) -> Result<JoinSet<Settled>, RunError> {
         let mut running = JoinSet::new();
         for provider in self.prepared.providers.clone() {
             self.journal.write(now(), Step::SetUpProvider { name: provider.name.clone() })?;
             self.provider_record(&provider.name).status = "running".to_owned();
             let runners = self.local_runners(connection, &provider);
-            let (progress, stopped) = (self.progress.clone(), stopped.clone());
+            let (progress, asked) = (self.progress.clone(), asked.clone());
             running.spawn(async move {
-                let served = local::serve(&runners, &provider.aliases, progress.as_ref(), stopped).await;
+                let served = local::serve(&runners, &provider.aliases, progress.as_ref(), asked).await;
                 (provider.name, served)
             });
         }

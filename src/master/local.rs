@@ -26,11 +26,21 @@ use crate::runner::topology::{self, Topology};
 /// How often the runners of one alias may die before the alias is given up: enough for an unlucky machine,
 /// few enough that a runner that cannot work is seen within seconds.
 const MAX_DEATHS: usize = 5;
-/// How long runners have to leave when the run was stopped, before they are killed.
+/// How long runners of a run that has ended have to leave by themselves.
 const LEAVE_GRACE: Duration = Duration::from_secs(4);
 /// How long runners have to obey the end of their pipe.
 const PIPE_GRACE: Duration = Duration::from_secs(2);
 const CPU_POLL: Duration = Duration::from_millis(200);
+
+/// Whether runners should go, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    No,
+    /// The run has ended: they were told, or are about to be.
+    Told,
+    /// The run was cancelled: what they are doing counts for nothing any more.
+    AtOnce,
+}
 
 /// What runners of this machine are started with.
 #[derive(Debug, Clone)]
@@ -85,17 +95,17 @@ pub enum LocalError {
     RunnersDie { alias: Alias, deaths: usize, status: String, log: PathBuf },
 }
 
-/// Runs one alias after the other until each was told that nothing is left to do. `stop` asks it to leave
-/// early: runners get a moment to go by themselves, then they are killed.
+/// Runs one alias after the other until each was told that nothing is left to do. `leave` asks it to
+/// go early.
 pub async fn serve(
     runners: &LocalRunners,
     aliases: &[LocalAlias],
     progress: &dyn Progress,
-    mut stop: watch::Receiver<bool>,
+    mut leave: watch::Receiver<Leave>,
 ) -> Result<(), LocalError> {
     let topology = topology::available().map_err(LocalError::Topology)?;
     for alias in aliases {
-        let Some(cpus) = wait_for_cpus(runners, alias, &topology, progress, &mut stop).await? else {
+        let Some(cpus) = wait_for_cpus(runners, alias, &topology, progress, &mut leave).await? else {
             return Ok(());
         };
         progress.tell(&MasterEvent::ProviderStarted {
@@ -103,8 +113,8 @@ pub async fn serve(
             alias: alias.alias.to_string(),
             runners: alias.slots,
         });
-        serve_alias(runners, alias, &cpus, progress, &mut stop).await?;
-        if *stop.borrow() {
+        serve_alias(runners, alias, &cpus, progress, &mut leave).await?;
+        if *leave.borrow() != Leave::No {
             break;
         }
     }
@@ -117,7 +127,7 @@ async fn wait_for_cpus(
     alias: &LocalAlias,
     topology: &Topology,
     progress: &dyn Progress,
-    stop: &mut watch::Receiver<bool>,
+    leave: &mut watch::Receiver<Leave>,
 ) -> Result<Option<Vec<CpuLock>>, LocalError> {
     let preference = topology::choose(topology, topology.cpus.len());
     if preference.len() < alias.slots {
@@ -140,7 +150,7 @@ async fn wait_for_cpus(
         }
         tokio::select! {
             () = tokio::time::sleep(CPU_POLL) => {}
-            () = stopped(stop) => return Ok(None),
+            _ = asked(leave) => return Ok(None),
         }
     }
 }
@@ -150,7 +160,7 @@ async fn serve_alias(
     alias: &LocalAlias,
     cpus: &[CpuLock],
     progress: &dyn Progress,
-    stop: &mut watch::Receiver<bool>,
+    leave: &mut watch::Receiver<Leave>,
 ) -> Result<(), LocalError> {
     let pinned: Vec<u32> = cpus.iter().map(|lock| lock.cpu).collect();
     let mut slots = Vec::with_capacity(pinned.len());
@@ -161,8 +171,8 @@ async fn serve_alias(
     while slots.iter().any(Option::is_some) {
         let (slot, status) = tokio::select! {
             ended = next_end(&mut slots) => ended,
-            () = stopped(stop) => {
-                leave(slots).await;
+            how = asked(leave) => {
+                end(slots, how).await;
                 return Ok(());
             }
         };
@@ -174,7 +184,7 @@ async fn serve_alias(
         let log = runners.log(alias, slot);
         let (name, status) = (runners.provider.clone(), status.to_string());
         if deaths > MAX_DEATHS {
-            leave(slots).await;
+            end(slots, Leave::AtOnce).await;
             return Err(LocalError::RunnersDie { alias: alias.alias.clone(), deaths, status, log });
         }
         progress.tell(&MasterEvent::RunnerDied { name, alias: alias.alias.to_string(), status, log });
@@ -228,11 +238,11 @@ async fn next_end(slots: &mut [Option<RunnerProcess>]) -> (usize, ExitStatus) {
     (slot, status.expect("a child of this process can be waited for"))
 }
 
-/// Gives the processes a moment to end by themselves (the orchestrator has told them to), then closes their
-/// pipes, which they obey at once, and finally kills what is left.
-async fn leave(slots: Vec<Option<RunnerProcess>>) {
+/// Waits for processes that were told to go, closes the pipes of the others, which they obey at once, and
+/// kills what is left.
+async fn end(slots: Vec<Option<RunnerProcess>>, how: Leave) {
     let mut runners: Vec<RunnerProcess> = slots.into_iter().flatten().collect();
-    if timeout(LEAVE_GRACE, all_ended(&mut runners)).await.is_ok() {
+    if how == Leave::Told && timeout(LEAVE_GRACE, all_ended(&mut runners)).await.is_ok() {
         return;
     }
     for runner in &mut runners {
@@ -256,9 +266,12 @@ async fn all_ended(runners: &mut [RunnerProcess]) {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending().await
+/// Returns once runners should go; never, if nobody can say so any more.
+async fn asked(leave: &mut watch::Receiver<Leave>) -> Leave {
+    let asked = leave.wait_for(|leave| *leave != Leave::No).await.ok().map(|leave| *leave);
+    match asked {
+        Some(how) => how,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,10 +3,13 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::Report;
+use indexmap::IndexMap;
+
 use super::comparison::Comparison;
 use super::summary::Summary;
 use super::units::{Scale, number, printable};
+use super::{Report, Warning, WarningKind};
+use crate::api::Alias;
 
 /// Narrower than this, numbers would be torn apart.
 const WIDTH_MIN: u16 = 60;
@@ -117,14 +120,27 @@ pub(super) fn ratio(value: f64) -> String {
     if (0.01..100.0).contains(&value) { format!("{value:.3}") } else { number(value) }
 }
 
+/// One line an alias and kind of warning: the first benchmark it concerns speaks for the others.
 fn warning_lines(report: &Report, width: usize) -> Option<String> {
-    let lines = report.warnings.iter().take(LINES_MAX).map(|warning| {
-        let benchmark =
-            warning.benchmark.as_ref().map_or(String::new(), |name| format!(", {}", printable(name)));
-        wrapped(&format!("! {}{benchmark}: {}", warning.alias, printable(&warning.message)), width)
-    });
-    let lines: Vec<String> = lines.chain(left_out(report.warnings.len())).collect();
+    let mut groups: IndexMap<(&Alias, WarningKind), Vec<&Warning>> = IndexMap::new();
+    for warning in &report.warnings {
+        groups.entry((&warning.alias, warning.kind)).or_default().push(warning);
+    }
+    let lines = groups.values().take(LINES_MAX).map(|group| wrapped(&warning_line(group), width));
+    let lines: Vec<String> = lines.chain(left_out(groups.len())).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn warning_line(group: &[&Warning]) -> String {
+    let first = group[0];
+    let mut subject = first.alias.to_string();
+    if let Some(benchmark) = &first.benchmark {
+        subject.push_str(&format!(", {}", printable(benchmark)));
+        if group.len() > 1 {
+            subject.push_str(&format!(" and {} more", group.len() - 1));
+        }
+    }
+    format!("! {subject}: {}", printable(&first.message))
 }
 
 fn left_out(count: usize) -> Option<String> {
