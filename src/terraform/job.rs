@@ -264,6 +264,16 @@ mod tests {
         fs_err::write(files.process(), JobFiles::process_head(number) + &stat).unwrap();
     }
 
+    /// A process that another test is just starting has every open lock until its exec.
+    fn settled(files: &JobFiles) -> JobState {
+        loop {
+            match files.state().unwrap() {
+                JobState::Running { process: None, .. } => std::thread::yield_now(),
+                state => return state,
+            }
+        }
+    }
+
     #[test]
     fn a_job_is_running_while_its_supervisor_holds_the_lock_and_lost_without_an_exit() {
         let folder = tempfile::tempdir().unwrap();
@@ -275,11 +285,7 @@ mod tests {
         assert_eq!(files.state().unwrap(), running);
         assert!(files.lock().unwrap().is_none());
         drop(lock);
-        // A process that another thread is just starting has the lock until its exec.
-        while files.state().unwrap() == running {
-            std::thread::yield_now();
-        }
-        assert_eq!(files.state().unwrap(), JobState::Lost { operation: Operation::Apply, started: false });
+        assert_eq!(settled(&files), JobState::Lost { operation: Operation::Apply, started: false });
         let exit = Exit {
             number: 1,
             status: Some(0),
@@ -303,7 +309,7 @@ mod tests {
         assert!(matches!(files.state().unwrap(), JobState::Running { process: Some(_), .. }));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(files.state().unwrap(), JobState::Lost { operation: Operation::Apply, started: true });
+        assert_eq!(settled(&files), JobState::Lost { operation: Operation::Apply, started: true });
     }
 
     #[test]
