@@ -8,6 +8,8 @@
 mod adoption;
 #[path = "terraform/failures.rs"]
 mod failures;
+#[path = "terraform/init.rs"]
+mod init;
 #[path = "terraform/interrupts.rs"]
 mod interrupts;
 #[path = "terraform/lifecycle.rs"]

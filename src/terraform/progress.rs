@@ -61,6 +61,17 @@ impl Progress {
     }
 }
 
+impl std::fmt::Display for Progress {
+    /// For one line of a display: `3 of 8 resources, 1 failed, 12 s`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} resources", self.created + self.changed + self.destroyed, self.planned)?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        write!(f, ", {:.0} s", self.elapsed_s)
+    }
+}
+
 /// Operations on resources that an action takes.
 fn steps(action: Action) -> u64 {
     match action {
@@ -116,5 +127,6 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(progress, expected);
+        assert_eq!(progress.to_string(), "1 of 3 resources, 1 failed, 4 s");
     }
 }
