@@ -21,6 +21,7 @@ mod init;
 mod job;
 mod process;
 mod progress;
+mod recovery;
 mod source;
 mod state;
 mod supervisor;
