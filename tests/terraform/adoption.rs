@@ -53,14 +53,14 @@ async fn is_adopted(run: &Run, workspace: &bench::terraform::Workspace) {
     let Adopted::Applied(applied) = workspace.adopt(&mut told.watch()).await.unwrap() else {
         panic!("not an apply")
     };
-    assert_eq!((applied.progress.created, applied.instances.len()), (2, 2));
+    assert_eq!((applied.progress.created, applied.instances.len()), (4, 2));
     assert!(matches!(told.0[0].kind, EventKind::Version { .. }), "told from the beginning");
     // Once more, after its end: the same answer.
     let again = workspace.adopt(&mut quiet).await.unwrap();
     assert!(matches!(again, Adopted::Applied(again) if again == applied));
     assert_eq!(workspace.apply(&mut quiet).await.unwrap().progress.planned, 0);
     assert_eq!(run.runners().len(), 3);
-    assert_eq!(workspace.destroy(&mut quiet).await.unwrap().progress.destroyed, 2);
+    assert_eq!(workspace.destroy(&mut quiet).await.unwrap().progress.destroyed, 4);
 }
 
 #[tokio::test]
@@ -108,11 +108,11 @@ async fn terraform_outlives_its_supervisor_too_and_then_nobody_knows_how_it_ende
     run.open_gate();
     let lost = workspace.adopt(&mut quiet).await.unwrap_err();
     let TerraformError::Lost { progress, .. } = &lost else { panic!("{lost}") };
-    assert_eq!(progress.created, 2);
+    assert_eq!(progress.created, 4);
     assert!(lost.needs_sweep());
     // Everything it made is in its state all the same.
     assert_eq!(workspace.apply(&mut quiet).await.unwrap().progress.planned, 0);
-    assert_eq!(workspace.destroy(&mut quiet).await.unwrap().progress.destroyed, 2);
+    assert_eq!(workspace.destroy(&mut quiet).await.unwrap().progress.destroyed, 4);
 }
 
 #[tokio::test]

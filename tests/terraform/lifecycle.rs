@@ -18,8 +18,8 @@ async fn hosts_are_made_once_and_destroyed_with_all_that_runs_on_them() {
     let applied = workspace.apply(&mut told.watch()).await.unwrap();
 
     assert!(matches!(told.0[0].kind, EventKind::Version { .. }), "{:?}", told.0[0]);
-    assert!(told.0.iter().any(|event| matches!(event.kind, EventKind::ChangeSummary { add: 2, .. })));
-    assert_eq!((applied.progress.planned, applied.progress.created, applied.progress.failed), (2, 2, 0));
+    assert!(told.0.iter().any(|event| matches!(event.kind, EventKind::ChangeSummary { add: 4, .. })));
+    assert_eq!((applied.progress.planned, applied.progress.created, applied.progress.failed), (4, 4, 0));
     assert_eq!(applied.instances.keys().collect::<Vec<_>>(), ["one-0", "two-0"]);
     let two = &applied.instances["two-0"];
     assert_eq!((two.instance_type.as_str(), two.alias.as_str()), ("double", "two"));
@@ -33,7 +33,7 @@ async fn hosts_are_made_once_and_destroyed_with_all_that_runs_on_them() {
     assert_eq!((again.progress.planned, again.instances), (0, applied.instances));
 
     let destroyed = workspace.destroy(&mut quiet).await.unwrap();
-    assert_eq!((destroyed.progress.destroyed, destroyed.remaining), (2, vec![]));
+    assert_eq!((destroyed.progress.destroyed, destroyed.remaining), (4, vec![]));
     assert!(runners.iter().all(|pid| !is_alive(*pid)), "{runners:?}");
     assert_eq!(workspace.destroy(&mut quiet).await.unwrap().progress.destroyed, 0);
 }
@@ -62,7 +62,7 @@ async fn everything_written_is_private_and_the_state_is_copied() {
     }
     assert!(files > 10, "{files} files were looked at");
     let copy = State::read(&run.root.join("copies/here.tfstate")).unwrap().unwrap();
-    assert_eq!(copy.resources.len(), 2);
+    assert_eq!(copy.resources.len(), 4);
     assert_eq!(copy.belongs_to("20261120-101500-test"), Some(true));
     workspace.destroy(&mut quiet).await.unwrap();
 }
@@ -102,8 +102,8 @@ async fn a_lost_state_is_put_back_from_its_copy_before_a_destroy() {
     let recovered = workspace.recover();
     assert_eq!(recovered.unreadable.len(), 1);
     let restored = workspace.restore_state().unwrap().unwrap();
-    assert_eq!(restored.resources.len(), 2);
+    assert_eq!(restored.resources.len(), 4);
     let destroyed = workspace.destroy(&mut quiet).await.unwrap();
-    assert_eq!(destroyed.progress.destroyed, 2);
+    assert_eq!(destroyed.progress.destroyed, 4);
     assert!(run.runners().is_empty());
 }

@@ -162,6 +162,22 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Processes that work in this run's folder or name it in their arguments.
+    fn processes(&self) -> Vec<(u32, String)> {
+        let root = self.root.display().to_string();
+        let pids = fs_err::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let about = |pid: u32| {
+            let arguments = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+            let folder = fs_err::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            (pid, format!("{arguments}in {}", folder.display()))
+        };
+        pids.filter(|pid| is_alive(*pid)).map(about).filter(|(_, text)| text.contains(&root)).collect()
+    }
+}
+
 impl Drop for Run {
     fn drop(&mut self) {
         if self._temporary.is_none() {
@@ -171,6 +187,12 @@ impl Drop for Run {
         for pid in self.runners() {
             signal(-(pid as i32), nix::sys::signal::Signal::SIGKILL);
         }
+        let deadline = Instant::now() + PATIENCE;
+        while !self.processes().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let left = self.processes();
+        assert!(std::thread::panicking() || left.is_empty(), "processes are left: {left:?}");
     }
 }
 
