@@ -105,7 +105,7 @@ async fn serve(
     let stop = CancellationToken::new();
     let app = Arc::new(App {
         store: store.clone(),
-        storage: Arc::new(Storage::open(&config.storage).await?),
+        storage: Arc::new(Storage::open(&config.storage, config.durability).await?),
         keyring: keyring.clone(),
         sessions: Sessions::default(),
         metrics: Arc::new(Metrics::new()),

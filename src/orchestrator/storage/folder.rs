@@ -6,27 +6,30 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::{Archive, StorageError};
+use crate::orchestrator::store::Durability;
 
 pub struct FolderStorage {
     root: PathBuf,
+    durability: Durability,
 }
 
 /// An archive that has arrived but has no place yet; dropped, it is gone.
 pub struct Staged {
     root: PathBuf,
+    durability: Durability,
     file: NamedTempFile,
 }
 
 impl FolderStorage {
-    pub fn open(root: &Path) -> Result<FolderStorage, StorageError> {
+    pub fn open(root: &Path, durability: Durability) -> Result<FolderStorage, StorageError> {
         fs_err::create_dir_all(root)?;
-        Ok(FolderStorage { root: root.to_owned() })
+        Ok(FolderStorage { root: root.to_owned(), durability })
     }
 
     /// A place for an archive that is about to arrive, on the same file system as its later one.
     pub fn stage(&self) -> Result<Staged, StorageError> {
         let file = tempfile::Builder::new().prefix(".incoming-").tempfile_in(&self.root)?;
-        Ok(Staged { root: self.root.clone(), file })
+        Ok(Staged { root: self.root.clone(), durability: self.durability, file })
     }
 
     pub(super) fn read(&self, key: &str) -> Result<Archive, StorageError> {
@@ -41,14 +44,20 @@ impl FolderStorage {
 }
 
 impl Staged {
-    /// Puts the archive, checked by now, into its place. Durable when it returns; blocks.
+    /// Puts the archive, checked by now, into its place. When it returns it survives what the store's changes
+    /// survive; blocks.
     pub fn keep(self, key: &str) -> Result<(), StorageError> {
         let target = self.root.join(key);
         let folder = target.parent().unwrap_or(&self.root);
         fs_err::create_dir_all(folder)?;
-        self.file.as_file().sync_all()?;
+        let synced = self.durability == Durability::Synced;
+        if synced {
+            self.file.as_file().sync_all()?;
+        }
         self.file.persist(&target).map_err(|refused| refused.error)?;
-        fs_err::File::open(folder)?.sync_all()?;
+        if synced {
+            fs_err::File::open(folder)?.sync_all()?;
+        }
         Ok(())
     }
 
@@ -66,7 +75,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_read_back_and_what_was_dropped_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FolderStorage::open(folder.path()).unwrap();
+        let storage = FolderStorage::open(folder.path(), Durability::Synced).unwrap();
         let staged = storage.stage().unwrap();
         staged.reopen().unwrap().write_all(b"bytes").unwrap();
         staged.keep("runs/r/1/1-1.tar.gz").unwrap();

@@ -16,7 +16,7 @@ pub use folder::{FolderStorage, Staged};
 pub use s3::S3Storage;
 pub use target::{InvalidStorage, StorageTarget};
 
-use crate::orchestrator::store::LeaseInfo;
+use crate::orchestrator::store::{Durability, LeaseInfo};
 
 /// An opened archive, to be read on a thread that may block.
 pub type Archive = Box<dyn Read + Send>;
@@ -42,10 +42,10 @@ pub enum StorageError {
 }
 
 impl Storage {
-    /// Connects to, or makes, what the target names.
-    pub async fn open(target: &StorageTarget) -> Result<Storage, StorageError> {
+    /// Connects to, or makes, what the target names. `durability` is for a folder; an object store has its own.
+    pub async fn open(target: &StorageTarget, durability: Durability) -> Result<Storage, StorageError> {
         match target {
-            StorageTarget::Folder(folder) => Ok(Storage::Folder(FolderStorage::open(folder)?)),
+            StorageTarget::Folder(folder) => Ok(Storage::Folder(FolderStorage::open(folder, durability)?)),
             StorageTarget::S3 { bucket, prefix } => Ok(Storage::S3(S3Storage::connect(bucket, prefix).await)),
         }
     }
