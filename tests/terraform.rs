@@ -16,3 +16,5 @@ mod interrupts;
 mod lifecycle;
 #[path = "terraform/setup.rs"]
 mod setup;
+#[path = "terraform/whole.rs"]
+mod whole;

@@ -13,6 +13,8 @@ use bench::render::{self, Inputs, RunFacts, Runner};
 use bench::terraform::{InitCache, MetaOutputs, Source, Terraform, TfEvent, Tools, Workspace};
 use serde_json::{Value, json};
 
+pub const RUN_ID: &str = "20261120-101500-test";
+
 /// Longest wait for something that takes well below a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,32 +33,38 @@ pub fn terraform_is_there() -> bool {
 /// One provider instance of one run.
 pub struct Run {
     pub root: PathBuf,
+    pub run_key: Secret,
+    /// What hosts run; a stand-in that sleeps where a test gives no other.
+    pub program: PathBuf,
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl Run {
     pub fn new() -> Run {
         let temporary = tempfile::tempdir().unwrap();
-        let run = Run { root: temporary.path().to_owned(), _temporary: Some(temporary) };
+        let root = temporary.path().to_owned();
+        let mut run = Run::at(root);
+        run._temporary = Some(temporary);
         fs_err::create_dir_all(run.hosts()).unwrap();
-        fs_err::write(run.stub(), "#!/bin/sh\nexec sleep 600\n").unwrap();
-        fs_err::set_permissions(run.stub(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let meta = MetaOutputs {
-            orchestrator_url: "http://127.0.0.1:1".into(),
-            orchestrator_pin: String::new(),
-            api_key: Secret::new("rk.test"),
-        };
-        meta.write(&run.root.join("meta.tfstate")).unwrap();
+        fs_err::write(&run.program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        fs_err::set_permissions(&run.program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        run.tell_orchestrator("http://127.0.0.1:1");
         run
+    }
+
+    /// Writes the state from which modules learn where the orchestrator is.
+    pub fn tell_orchestrator(&self, url: &str) {
+        let meta = MetaOutputs {
+            orchestrator_url: url.into(),
+            orchestrator_pin: String::new(),
+            api_key: self.run_key.clone(),
+        };
+        meta.write(&self.root.join("meta.tfstate")).unwrap();
     }
 
     /// The run of another process, in the same folder.
     pub fn at(root: PathBuf) -> Run {
-        Run { root, _temporary: None }
-    }
-
-    fn stub(&self) -> PathBuf {
-        self.root.join("task-runner")
+        Run { run_key: Secret::new("rk.test"), program: root.join("task-runner"), root, _temporary: None }
     }
 
     /// Where the hosts are.
@@ -101,14 +109,14 @@ impl Run {
         let backend = registry.get("loopback").unwrap();
         let source = Source::load(&backend.folder).unwrap();
         let run = RunFacts {
-            run_id: "20261120-101500-test".parse().unwrap(),
+            run_id: RUN_ID.parse().unwrap(),
             owner: "tester".into(),
             ruby_version: None,
             mock: true,
             debug: false,
             ttl_minutes: 30,
             expires_at: 1_800_000_000,
-            run_key: Secret::new("rk.test"),
+            run_key: self.run_key.clone(),
             meta_state_path: self.root.join("meta.tfstate"),
             tags: BTreeMap::new(),
         };
@@ -127,7 +135,7 @@ impl Run {
     fn planned(&self, name: &str, mut settings: Value) -> PlannedProvider {
         settings["backend"] = json!("loopback");
         settings["directory"] = json!(self.hosts());
-        settings["program"] = json!(self.stub());
+        settings["program"] = json!(self.program);
         let config = json!({
             "runs_per_instance_type": 1,
             "task_runners": { "mode": "image", "image": "none" },
