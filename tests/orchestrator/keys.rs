@@ -65,6 +65,11 @@ async fn a_run_key_is_good_for_its_run_and_for_runners_calls_alone() {
     for error in masters {
         assert_eq!(error.code(), Some(ErrorCode::Forbidden), "{error}");
     }
+    for all_runs in ["/metrics", "/"] {
+        let key = server.run_key("mine");
+        let answer = http().get(server.url(all_runs)).bearer_auth(key.expose()).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{all_runs}");
+    }
     let (task, lease) = claimed(&server.runner("other"), "other", "runner").await;
     let beat = bench::api::HeartbeatRequest {
         fence: lease.fence,

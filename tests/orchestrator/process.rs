@@ -3,11 +3,16 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use bench::api::{ClaimRequest, ClaimResponse};
+use bench::api::{ClaimRequest, ClaimResponse, CreateRun, EventKind, HeartbeatRequest};
 use bench::client::{Client, Endpoint, Secret};
 
-use crate::harness::{claim, create, run_id};
+use futures::StreamExt as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{claim, claimed, create, run_id};
 
 const KEY: &str = "a key of the tests, long enough";
 
@@ -51,6 +56,31 @@ pub fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(["orchestrator", "--listen", "127.0.0.1:0", "--home"]).arg(home).env("BENCH_API_KEY", KEY);
     command
+}
+
+#[tokio::test]
+async fn one_that_stood_still_longer_than_a_lease_takes_none_back() {
+    let home = tempfile::tempdir().unwrap();
+    let running = Process::start(home.path());
+    let client = running.client();
+    client.create_run(&CreateRun { lease_seconds: 4, ..create("r", 2) }).await.unwrap();
+    let (task, lease) = claimed(&client, "r", "runner").await;
+    let pid = Pid::from_raw(running.child.id().try_into().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    // What is tested: time passes while it stands still.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    kill(pid, Signal::SIGCONT).unwrap();
+
+    let mut events = client.events(&run_id("r"), 0);
+    loop {
+        match events.next().await.expect("the run goes on").unwrap().kind {
+            EventKind::LeasesExtended => break,
+            EventKind::TaskLost => panic!("it took a lease back that nobody could renew"),
+            _ => {}
+        }
+    }
+    let beat = HeartbeatRequest { fence: lease.fence, status: "x".into(), progress: None, message: None };
+    client.heartbeat(task.id, &beat).await.unwrap();
 }
 
 #[tokio::test]

@@ -45,6 +45,18 @@ impl<R: Read> Digested<R> {
     }
 }
 
+impl<R: Read> Digested<R> {
+    /// Reads the rest; everything together must have this digest and size.
+    pub fn finish_as(mut self, sha256: &str, size: u64) -> Result<(), BadArchive> {
+        io::copy(&mut self, &mut io::sink())?;
+        if self.size != size {
+            return Err(BadArchive::Size { announced: size, found: self.size });
+        }
+        let found = self.finish();
+        if found == sha256 { Ok(()) } else { Err(BadArchive::Digest { announced: sha256.to_owned(), found }) }
+    }
+}
+
 impl<R: Read> Read for Digested<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
@@ -62,14 +74,7 @@ pub fn verify(packed: impl Read, sha256: &str, size: u64, limits: Limits) -> Res
     // One byte more than announced is enough to know that there is more.
     let mut packed = Digested::new(packed.take(size + 1));
     let content = walk(&mut packed, Layout::Task, limits, |_, _, _| Ok(()));
-    io::copy(&mut packed, &mut io::sink())?;
-    if packed.size != size {
-        return Err(BadArchive::Size { announced: size, found: packed.size });
-    }
-    let found = packed.finish();
-    if found != sha256 {
-        return Err(BadArchive::Digest { announced: sha256.to_owned(), found });
-    }
+    packed.finish_as(sha256, size)?;
     content
 }
 

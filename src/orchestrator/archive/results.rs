@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::BadArchive;
+use super::check::Digested;
 use super::read::{Layout, Limits, walk};
 use crate::orchestrator::store::StoredResult;
 
@@ -17,6 +18,9 @@ pub struct Part {
     pub folder: String,
     /// Where the storage keeps the archive.
     pub key: String,
+    /// What it was when it was accepted: digest, and size in bytes.
+    pub sha256: String,
+    pub size: u64,
 }
 
 /// Which archives go where: the accepted attempt of each task, or else its newest, into `ALIAS-NUMBER`,
@@ -34,7 +38,7 @@ fn parts_of_task(mut attempts: Vec<StoredResult>) -> Vec<Part> {
     let part = |(index, result): (usize, StoredResult)| {
         let task = format!("{}-{}", result.alias, result.number);
         let folder = if index == 0 { task } else { format!("{task}/attempt-{}", result.attempt) };
-        Part { folder, key: result.upload.key }
+        Part { folder, key: result.upload.key, sha256: result.upload.sha256, size: result.upload.size }
     };
     attempts.into_iter().enumerate().map(part).collect()
 }
@@ -50,12 +54,15 @@ pub fn write_results<R: Read>(
 ) -> Result<(), BadArchive> {
     let mut builder = tar::Builder::new(GzEncoder::new(out, Compression::fast()));
     for part in parts {
-        walk(open(&part.key)?, Layout::Task, Limits::TASK, |path, size, content| {
+        // Storage is out of our hands: an archive that was replaced after it was accepted is not passed on.
+        let mut packed = Digested::new(open(&part.key)?.take(part.size + 1));
+        walk(&mut packed, Layout::Task, Limits::TASK, |path, size, content| {
             let mut header = tar::Header::new_ustar();
             header.set_size(size);
             header.set_mode(0o644);
             builder.append_data(&mut header, format!("{}/{path}", part.folder), content)
         })?;
+        packed.finish_as(&part.sha256, part.size)?;
     }
     builder.into_inner()?.finish()?.flush()?;
     Ok(())
@@ -88,12 +95,37 @@ mod tests {
     #[test]
     fn a_run_archive_unpacks_into_task_folders() {
         let stored = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hello"));
-        let parts = parts(vec![result(1, 1, true), result(1, 2, false)]);
+        let of_stored = |attempt, accepted| {
+            let mut result = result(1, attempt, accepted);
+            (result.upload.sha256, result.upload.size) = digest_and_size(&stored);
+            result
+        };
+        let parts = parts(vec![of_stored(1, true), of_stored(2, false)]);
         let mut packed = Vec::new();
         write_results(&parts, |_| Ok(&*stored), &mut packed).unwrap();
         let folder = tempfile::tempdir().unwrap();
         unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap();
         assert_eq!(fs_err::read(folder.path().join("a-1/output.txt")).unwrap(), b"hello");
         assert_eq!(fs_err::read(folder.path().join("a-1/attempt-2/output.txt")).unwrap(), b"hello");
+    }
+
+    fn digest_and_size(bytes: &[u8]) -> (String, u64) {
+        let mut digested = Digested::new(bytes);
+        io::copy(&mut digested, &mut io::sink()).unwrap();
+        (digested.finish(), bytes.len() as u64)
+    }
+
+    #[test]
+    fn an_archive_that_was_replaced_after_it_was_accepted_is_not_passed_on() {
+        let stored = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hello"));
+        let replaced = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hallo"));
+        let mut accepted = result(1, 1, true);
+        (accepted.upload.sha256, accepted.upload.size) = digest_and_size(&stored);
+        let parts = parts(vec![accepted]);
+        let refused = write_results(&parts, |_| Ok(&*replaced), Vec::new()).unwrap_err();
+        assert!(matches!(refused, BadArchive::Digest { .. } | BadArchive::Size { .. }), "{refused}");
+        let longer = [&stored[..], &stored[..]].concat();
+        assert!(write_results(&parts, |_| Ok(&*longer), Vec::new()).is_err());
+        write_results(&parts, |_| Ok(&*stored), Vec::new()).unwrap();
     }
 }

@@ -33,6 +33,8 @@ pub enum Access {
     Public,
     /// Anyone on loopback, elsewhere a key or session.
     Local,
+    /// Anyone on loopback, elsewhere the admin key or a session: it speaks of all runs.
+    LocalOrAdmin,
     /// A run key of the same run, or the admin key.
     Runner,
     /// The admin key or a session.
@@ -44,7 +46,8 @@ impl Access {
     pub fn of(route: Option<&str>) -> Access {
         match route {
             Some("/login" | "/login.js" | "/dashboard.css" | "/dashboard.js") => Access::Public,
-            Some("/up" | "/ready" | "/metrics" | "/") => Access::Local,
+            Some("/up" | "/ready") => Access::Local,
+            Some("/metrics" | "/") => Access::LocalOrAdmin,
             Some(
                 "/api/v1/runs/{id}/tasks/claim"
                 | "/api/v1/runs/{id}/hosts/{host}/events"
@@ -58,6 +61,16 @@ impl Access {
             ) => Access::Runner,
             _ => Access::Admin,
         }
+    }
+
+    /// Whether whoever is on loopback needs no key.
+    pub fn is_open_on_loopback(self) -> bool {
+        matches!(self, Access::Local | Access::LocalOrAdmin)
+    }
+
+    /// Whether a run key is enough.
+    pub fn takes_run_keys(self) -> bool {
+        !matches!(self, Access::Admin | Access::LocalOrAdmin)
     }
 }
 

@@ -66,7 +66,9 @@ fn admit(app: &App, route: Option<&str>, request: &mut Request<Body>) -> Result<
         Ok(identity) => identity,
         // A stale cookie must not keep a browser from the login page.
         Err(_) if access == Access::Public => NOBODY,
-        Err(BadKey::Missing) if access == Access::Local && is_local(app, peer, request.headers()) => NOBODY,
+        Err(BadKey::Missing) if access.is_open_on_loopback() && is_local(app, peer, request.headers()) => {
+            NOBODY
+        }
         // Browsers are sent to the login page by the dashboard itself.
         Err(BadKey::Missing) if route == Some("/") => NOBODY,
         Err(bad) => return Err(refuse_key(app, peer, bad)),
@@ -75,7 +77,7 @@ fn admit(app: &App, route: Option<&str>, request: &mut Request<Body>) -> Result<
         let message = "log in with the admin key to change something";
         return Err(Refusal::new(ErrorCode::Forbidden, message).because("viewer"));
     }
-    if matches!(identity.caller, Caller::Run(_)) && access == Access::Admin {
+    if matches!(identity.caller, Caller::Run(_)) && !access.takes_run_keys() {
         let message = "a run key may only claim and report for its run; this call needs the admin key";
         return Err(Refusal::new(ErrorCode::Forbidden, message).because("run_key_scope"));
     }

@@ -1,6 +1,11 @@
 //! One command: load the rows it needs, apply its rule, hold the answer until the commit.
 
+use std::time::Instant;
+
+use tracing::warn;
+
 use crate::api::{ClaimRequest, CreateRun, ErrorCode, RunId, RunView, TaskId, TaskView};
+use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
 use crate::orchestrator::store::rules::{RunKey, RunState};
 use crate::orchestrator::store::stats::count;
@@ -8,7 +13,7 @@ use crate::orchestrator::store::view;
 
 use super::backend::{Backend, BackendError, FindRun, NewRun};
 use super::command::{Command, Reply, TaskCall};
-use super::writer::{HeldAnswer, Writer};
+use super::writer::{HeldAnswer, OTHERS_ARE_THERE_MS, Writer};
 
 /// Pending tasks fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
 /// some tens of kilobytes in memory.
@@ -87,6 +92,8 @@ impl<B: Backend> Writer<B> {
         }
         let now = self.clock.now_ms();
         let state = self.backend.insert_run(NewRun { run, spec, now }).await?;
+        // While no run is under way nothing is noted: the time until now does not count as away.
+        self.backend.save_alive(now).await?;
         let view = state.view();
         self.state.insert(state);
         Ok(Ok((view, true)))
@@ -105,8 +112,10 @@ impl<B: Backend> Writer<B> {
 
     async fn sweep(&mut self) -> Outcome<Swept> {
         let now = self.clock.now_ms();
+        let away = self.away(now).await?;
         let mut all = Swept::default();
         for run in self.state.runs_mut() {
+            run.extend_leases(away, now);
             let swept = run.sweep(now);
             all.leases_lost += swept.leases_lost;
             all.tasks_unclaimed += swept.tasks_unclaimed;
@@ -116,6 +125,25 @@ impl<B: Backend> Writer<B> {
             self.backend.save_alive(now).await?;
         }
         Ok(Ok(all))
+    }
+
+    /// How long nobody was there since the last sweep; 0 for the usual time between two. A process that was
+    /// stopped (or a store that stood still) for longer than a lease must not take all of them for lost: what
+    /// holds for a restart holds for it, too.
+    async fn away(&mut self, now: Millis) -> Result<Millis, BackendError> {
+        let last = self.last_sweep.replace((Instant::now(), now));
+        let Some((at, last)) = last else { return Ok(0) };
+        let real = Millis::try_from(at.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        let mut away = real.min(now - last);
+        if away > OTHERS_ARE_THERE_MS && B::SHARED {
+            // Others may have swept meanwhile.
+            away = self.backend.last_alive().await?.map_or(away, |alive| away.min(now - alive));
+        }
+        if away <= OTHERS_ARE_THERE_MS {
+            return Ok(0);
+        }
+        warn!(seconds = away / 1000, "the orchestrator stood still; leases are extended by that time");
+        Ok(away)
     }
 
     /// What ended in bulk is written before the next command may load one of these rows.

@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 1024;
 const LINGER: Duration = Duration::from_micros(600);
 const LINGER_STEP: Duration = Duration::from_micros(50);
 /// Whoever was alive this long ago is taken to be alive still: orchestrators note it once a second.
-const OTHERS_ARE_THERE_MS: Millis = 3000;
+pub(super) const OTHERS_ARE_THERE_MS: Millis = 3000;
 
 /// What the writer tells the others.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub struct Writer<B> {
     pub(super) held: Vec<Box<dyn Held>>,
     last_batch: usize,
     queue_changed: bool,
+    /// When the last sweep was: by the machine's clock, and by the store's.
+    pub(super) last_sweep: Option<(Instant, Millis)>,
 }
 
 /// An answer that goes out once its batch is durable, or says that it is not.
@@ -78,6 +80,7 @@ impl<B: Backend> Writer<B> {
             held: Vec::new(),
             last_batch: 0,
             queue_changed: false,
+            last_sweep: None,
         }
     }
 

@@ -41,6 +41,9 @@ const SAVE_RUNNERS: &str = "INSERT INTO runners (run, runner_id, version, host, 
     provider = excluded.provider, instance_type = excluded.instance_type, alias = excluded.alias, \
     seen_at = excluded.seen_at, gone = excluded.gone";
 
+const FORGET_RUNNERS: &str = "DELETE FROM runners WHERE run = $1 AND runner_id = ANY($2)";
+const FORGET_HOSTS: &str = "DELETE FROM hosts WHERE run = $1 AND host = ANY($2)";
+
 /// Runs the statement on these rows, unless there are none.
 async fn save_rows<T: serde::Serialize>(
     session: &Session,
@@ -95,6 +98,8 @@ impl PostgresBackend {
         let runners = dirty.runners.iter().filter_map(named).collect();
         let forgotten: Vec<&String> =
             dirty.runners.iter().filter(|id| !run.runners.contains_key(*id)).collect();
+        let forgotten_hosts: Vec<&String> =
+            dirty.hosts.iter().filter(|name| !run.hosts.contains_key(*name)).collect();
         futures::try_join!(
             save_status(session, run, dirty.run),
             save_rows::<rows::Task>(session, SAVE_TASKS, tasks),
@@ -103,7 +108,8 @@ impl PostgresBackend {
             save_versioned::<rows::Host>(session, SAVE_HOSTS, hosts, version),
             save_versioned::<rows::Runner>(session, SAVE_RUNNERS, runners, version),
             save_events(session, key, events),
-            forget_runners(session, key, forgotten),
+            forget(session, FORGET_RUNNERS, key, forgotten),
+            forget(session, FORGET_HOSTS, key, forgotten_hosts),
         )?;
         // After the tasks: one that came back in this very batch is pending now, and ends with the others.
         end_in_bulk(session, key, &dirty.bulk).await?;
@@ -179,9 +185,14 @@ async fn save_events(
     session.execute(sql, &[&last, &run, &first, &text]).await
 }
 
-async fn forget_runners(session: &Session, run: i64, runners: Vec<&String>) -> Result<(), BackendError> {
-    if runners.is_empty() {
+async fn forget(
+    session: &Session,
+    sql: &'static str,
+    run: i64,
+    names: Vec<&String>,
+) -> Result<(), BackendError> {
+    if names.is_empty() {
         return Ok(());
     }
-    session.execute("DELETE FROM runners WHERE run = $1 AND runner_id = ANY($2)", &[&run, &runners]).await
+    session.execute(sql, &[&run, &names]).await
 }

@@ -15,6 +15,7 @@
 mod attempt;
 mod claim;
 mod drain;
+mod forget;
 mod host;
 mod lease;
 mod rows;

@@ -9,10 +9,6 @@ use super::rows::{BulkEnd, NewEvent, RunState};
 /// How stale the saved time of a runner or a group may become.
 pub(super) const SAVE_PRESENCE_MS: Millis = 10_000;
 
-/// Runners a run remembers; beyond, those heard of longest ago are forgotten, so that made-up names cannot
-/// fill the memory. Twice what a large run has.
-pub(super) const MAX_RUNNERS: usize = 20_000;
-
 impl RunState {
     pub fn sweep(&mut self, now: Millis) -> Swept {
         let mut swept = Swept::default();
@@ -92,9 +88,7 @@ impl RunState {
 
     /// Marks who was heard of for saving, where what was saved is too old.
     fn save_presence(&mut self) {
-        if self.runners.len() > MAX_RUNNERS {
-            self.forget_runners();
-        }
+        self.forget_excess();
         for (id, runner) in &mut self.runners {
             if runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS {
                 runner.saved_at = runner.seen_at;
@@ -104,20 +98,6 @@ impl RunState {
                     self.dirty.groups.insert(self.tasks[&held].group);
                 }
             }
-        }
-    }
-
-    fn forget_runners(&mut self) {
-        let mut idle: Vec<(Millis, String)> = self
-            .runners
-            .iter()
-            .filter(|(id, _)| !self.held.contains_key(*id))
-            .map(|(id, runner)| (runner.seen_at, id.clone()))
-            .collect();
-        idle.sort_unstable();
-        for (_, id) in idle.into_iter().take(self.runners.len() - MAX_RUNNERS) {
-            self.runners.remove(&id);
-            self.dirty.runners.insert(id);
         }
     }
 }

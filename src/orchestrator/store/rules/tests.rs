@@ -16,7 +16,7 @@ const TASKS: u32 = 3;
 const RUNNERS: u8 = 4;
 
 /// A run with all its tasks in memory: two aliases of one type.
-fn run_with(max_attempts: u32, max_failure_retries: u32) -> RunState {
+pub(super) fn run_with(max_attempts: u32, max_failure_retries: u32) -> RunState {
     let spec: CreateRun = serde_json::from_value(serde_json::json!({
         "run_id": "r",
         "workload": {"name": "w", "timeout_seconds": 60, "kind": "mock"},

@@ -290,7 +290,10 @@ impl SqliteBackend {
         let sql = "INSERT OR REPLACE INTO hosts (run, host, provider, alias, stage, message, drained, \
                    quick_failures, completed, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         for name in &dirty.hosts {
-            let Some(host) = run.hosts.get(name) else { continue };
+            let Some(host) = run.hosts.get(name) else {
+                self.execute("DELETE FROM hosts WHERE run = ? AND host = ?", params![run.row.key, name])?;
+                continue;
+            };
             let values = params![
                 run.row.key,
                 name,
