@@ -36,7 +36,7 @@ pub enum ErrorCode {
     DigestConflict,
     /// 409: the run exists with another specification.
     RunConflict,
-    /// 409: the run ended or was stopped.
+    /// 409: the run was stopped; whoever holds a task of it must stop working.
     RunEnded,
     /// 411: an upload without a length.
     LengthRequired,

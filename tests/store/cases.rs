@@ -328,7 +328,7 @@ pub async fn stopping_cancels_what_has_not_ended(f: Fixture) {
     assert_eq!((view.status, view.tasks.cancelled, view.tasks.completed), (RunStatus::Cancelled, 4, 1));
     assert_eq!(f.store.stop_run(&id).await.unwrap(), view);
     assert_eq!(f.store.run(&id).await.unwrap(), view);
-    assert_eq!(refusal(f.beat(running.id, lease.fence).await), ErrorCode::StaleFence);
+    assert_eq!(refusal(f.beat(running.id, lease.fence).await), ErrorCode::RunEnded);
     assert_eq!(f.store.claim(&id, claim("r1", "h", None)).await.unwrap(), Claimed::Done);
     let states: Vec<_> = f.store.tasks(&id, page(10)).await.unwrap();
     assert_eq!(states.iter().filter(|task| task.state == TaskState::Cancelled).count(), 4);

@@ -87,7 +87,7 @@ async fn what_one_orchestrator_does_the_other_knows() {
     let hosts = second.hosts(&id).await.unwrap();
     assert_eq!(hosts.iter().map(|host| host.host.as_str()).collect::<Vec<_>>(), ["h", "h2"]);
     second.stop_run(&id).await.unwrap();
-    assert_eq!(refusal(f.beat(task.id, new.fence).await), ErrorCode::StaleFence);
+    assert_eq!(refusal(f.beat(task.id, new.fence).await), ErrorCode::RunEnded);
     assert_eq!(f.store.claim(&id, claim("r3", "h2", None)).await.unwrap(), Claimed::Done);
 }
 

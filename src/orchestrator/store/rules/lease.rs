@@ -5,7 +5,7 @@
 
 use crate::api::{
     AttemptOutcome, CompleteRequest, ErrorCode, EventKind, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    ReleaseRequest, ResultsPolicy, TaskId, TaskState,
+    ReleaseRequest, ResultsPolicy, RunStatus, TaskId, TaskState,
 };
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::contract::{LeaseInfo, Upload};
@@ -138,6 +138,10 @@ impl RunState {
         };
         match &task.lease {
             Some(lease) if task.fence == fence => Ok((task, lease)),
+            _ if self.row.status == RunStatus::Cancelled => {
+                let why = format!("the run `{}` was stopped: stop working on task {id}", self.row.id);
+                refuse(ErrorCode::RunEnded, why)
+            }
             _ => {
                 let state = task.state.word();
                 let why = format!(
