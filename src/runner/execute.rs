@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::capture::Capture;
+use super::launch_server::LaunchRequest;
 use super::launcher::LaunchReport;
-use super::{procs, topology};
+use super::launchers::{Launched, Launchers};
+use super::procs;
 use crate::api::{Execution, Phase};
 
 /// Environment variables that a workload never sees: they hold keys.
@@ -40,14 +43,13 @@ pub enum Halt {
 /// How this runner starts processes.
 #[derive(Debug, Clone)]
 pub struct Executor {
-    /// The program that has the hidden `launch` command: this one.
-    pub program: PathBuf,
+    pub launchers: Launchers,
     /// For the launcher's reports.
     pub scratch: PathBuf,
     /// Logical CPUs of the workload.
     pub cpus: Vec<u32>,
     pub grace: Duration,
-    /// This process is a subreaper whose only children are launchers: any other child is an orphan of a
+    /// This process is a subreaper whose only child is the launch server: any other child is an orphan of a
     /// launcher that was killed, and is killed too.
     pub ends_orphans: bool,
 }
@@ -104,19 +106,18 @@ impl Executor {
         let _ = fs_err::remove_file(&report_file);
         let started_at = jiff::Timestamp::now();
         let started = Instant::now();
-        let mut child = self.spawn(spec, &report_file)?;
-        let mut watched = Watched::new(&mut child);
+        let mut watched = self.start(spec, &report_file).await?;
         let status = watched.wait(deadline, halt, self.grace).await.map_err(ExecuteError::Wait)?;
-        let Watched { stdout, stderr, timed_out, .. } = watched;
+        let Watched { stdout, stderr, timed_out, forced, .. } = watched;
 
         let report = fs_err::read(&report_file).ok().and_then(|json| serde_json::from_slice(&json).ok());
         if report.is_none() && self.ends_orphans {
-            end_orphans().await;
+            end_orphans(self.launchers.server_pid()).await;
         }
         let report: LaunchReport = match report {
             Some(report) => report,
             // Killed by ourselves, because it did not end in time.
-            None if watched.forced => LaunchReport {
+            None if forced => LaunchReport {
                 wall_ns: started.elapsed().as_nanos() as u64,
                 signal: Some(libc::SIGKILL),
                 ..LaunchReport::default()
@@ -147,32 +148,40 @@ impl Executor {
         Ok(Finished { execution, stdout, stderr, spawn_error: report.spawn_error })
     }
 
-    /// Must be called from the main thread: the kernel ties the launcher's life to the thread that made it.
-    fn spawn(&self, spec: &Spec, report: &std::path::Path) -> Result<Child, ExecuteError> {
-        let mut command = Command::new(&self.program);
-        command.arg("launch").arg("--report").arg(report);
-        command.args(["--cpus", &topology::format_list(&self.cpus)]);
-        command.args(["--grace-ms", &self.grace.as_millis().to_string()]);
-        command.args(["--parent", &std::process::id().to_string()]);
-        if let Some(directory) = &spec.directory {
-            command.arg("--directory").arg(directory);
-        }
-        command.arg("--").args(&spec.command);
-        command.envs(&spec.env);
-        for name in SECRET_VARIABLES {
-            command.env_remove(name);
-        }
-        // Its own group: a terminal's Ctrl-C is the runner's to handle.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        command.kill_on_drop(true);
-        let program = || self.program.display().to_string();
-        command.spawn().map_err(|source| ExecuteError::Launcher { program: program(), source })
+    async fn start(&self, spec: &Spec, report: &std::path::Path) -> Result<Watched, ExecuteError> {
+        let request = LaunchRequest {
+            report: report.to_owned(),
+            cpus: self.cpus.clone(),
+            grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
+            directory: spec.directory.clone(),
+            env: without_secrets(&spec.env),
+            command: spec.command.clone(),
+        };
+        let failed = |source| {
+            let program = self.launchers.program().display().to_string();
+            ExecuteError::Launcher { program, source }
+        };
+        let (stdout, its_stdout) = pipe().map_err(failed)?;
+        let (stderr, its_stderr) = pipe().map_err(failed)?;
+        let launched = self.launchers.start(&request, [its_stdout, its_stderr]).await.map_err(failed)?;
+        Ok(Watched::new(launched, Stream::new(stdout), Stream::new(stderr)))
     }
 }
 
+fn without_secrets(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let public = |(name, _): &(&String, &String)| !SECRET_VARIABLES.contains(&name.as_str());
+    env.iter().filter(public).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// A pipe: the end to read from here, and the end to write to elsewhere.
+fn pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((pipe::Receiver::from_owned_fd(reader.into())?, writer.into()))
+}
+
 /// A launcher that runs, and what is known about it so far.
-struct Watched<'a> {
-    child: &'a mut Child,
+struct Watched {
+    child: Launched,
     stdout: Stream,
     stderr: Stream,
     timed_out: bool,
@@ -181,10 +190,8 @@ struct Watched<'a> {
     force_at: Option<Instant>,
 }
 
-impl<'a> Watched<'a> {
-    fn new(child: &'a mut Child) -> Watched<'a> {
-        let stdout = Stream::new(child.stdout.take().map(|pipe| Box::new(pipe) as Pipe));
-        let stderr = Stream::new(child.stderr.take().map(|pipe| Box::new(pipe) as Pipe));
+impl Watched {
+    fn new(child: Launched, stdout: Stream, stderr: Stream) -> Watched {
         Watched { child, stdout, stderr, timed_out: false, forced: false, force_at: None }
     }
 
@@ -243,19 +250,17 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-type Pipe = Box<dyn AsyncRead + Unpin + Send>;
-
 /// One end of a pipe with what came out of it.
 struct Stream {
-    pipe: Option<Pipe>,
+    pipe: Option<pipe::Receiver>,
     buffer: Vec<u8>,
     capture: Capture,
 }
 
 impl Stream {
-    fn new(pipe: Option<Pipe>) -> Stream {
+    fn new(pipe: pipe::Receiver) -> Stream {
         // As much as a pipe holds by default (pipe(7)).
-        Stream { pipe, buffer: vec![0; 64 << 10], capture: Capture::default() }
+        Stream { pipe: Some(pipe), buffer: vec![0; 64 << 10], capture: Capture::default() }
     }
 
     fn is_dry(&self) -> bool {
@@ -271,10 +276,12 @@ impl Stream {
     }
 }
 
-/// Kills the children of this process, which are orphans of a launcher that died, until none is left.
-async fn end_orphans() {
+/// Kills the children of this process but the launch server, which are orphans of a launcher that died, until
+/// none is left.
+async fn end_orphans(server: Option<u32>) {
     for _ in 0..100 {
-        let orphans = procs::children(std::process::id());
+        let mut orphans = procs::children(std::process::id());
+        orphans.retain(|pid| Some(*pid) != server);
         if orphans.is_empty() {
             return;
         }

@@ -2,8 +2,8 @@
 //! it behind.
 //!
 //! ```text
-//!  runner ──spawns──▶ bench launch (pinned, subreaper) ──fork, exec──▶ workload (own session)
-//!         ──SIGTERM─▶ ends the tree with a grace       ──wait4──────▶ report file
+//!  launch server ──fork──▶ launcher (pinned, subreaper) ──fork, exec──▶ workload (own session)
+//!  runner ──────SIGTERM──▶ ends the tree with a grace   ──wait4──────▶ report file
 //! ```
 //!
 //! A process of its own because `ru_maxrss` of a child starts at what its parent had in memory before the
@@ -11,6 +11,7 @@
 //! descendants that left the workload's process group. When the runner dies, the kernel sends the launcher
 //! SIGTERM; when the launcher dies, it kills the workload.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -41,6 +42,8 @@ pub struct LaunchArgs {
     /// The process for which this one works: it is over when that one is gone.
     pub parent: Option<u32>,
     pub directory: Option<PathBuf>,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
     /// Program and arguments, at least one.
     pub command: Vec<OsString>,
 }
@@ -89,7 +92,7 @@ pub fn launch(args: &LaunchArgs) -> Result<(), LaunchError> {
         pin::pin_to(&args.cpus).map_err(|source| LaunchError::Pin { cpus: args.cpus.clone(), source })?;
     }
     let mut command = Command::new(program);
-    command.args(arguments).stdin(std::process::Stdio::null());
+    command.args(arguments).envs(&args.env).stdin(std::process::Stdio::null());
     if let Some(directory) = &args.directory {
         command.current_dir(directory);
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::agent::{Agent, RunnerEnd};
+use super::launchers::Launchers;
 use super::pin::{self, PlaceError};
 use super::scratch::Scratch;
 use super::settings::{RunnerArgs, Settings};
@@ -43,6 +44,7 @@ pub fn run(args: RunnerArgs) -> Result<RunnerEnd, RunnerError> {
         machine: machine::read(Path::new("/"), &hostname()),
         cpus: pinning.cpu.map_or(allowed, |cpu| vec![cpu]),
         scratch: scratch.path().to_owned(),
+        launchers: Launchers::new(&args.program),
         pinning,
         args,
     };

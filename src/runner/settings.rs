@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::launchers::Launchers;
 use super::pin::PlaceRequest;
 use crate::api::{Alias, Machine, Pinning, RunId};
 use crate::client::Endpoint;
@@ -46,4 +47,5 @@ pub(super) struct Settings {
     pub cpus: Vec<u32>,
     /// A private folder that is removed at the end.
     pub scratch: PathBuf,
+    pub launchers: Launchers,
 }

@@ -103,7 +103,7 @@ async fn run_in(
         }
         Ok(Prepared::Script(script)) => {
             let executor = Executor {
-                program: settings.args.program.clone(),
+                launchers: settings.launchers.clone(),
                 scratch: folder.to_owned(),
                 cpus: settings.cpus.clone(),
                 grace: settings.args.kill_grace,

@@ -202,7 +202,11 @@ fn a_workload_that_was_signalled_together_with_its_runner_is_no_failed_benchmark
     runner.signal(Signal::SIGTERM);
     // The runner claims no more once it has heard; then the workload gets its own signal.
     for &pid in &pids {
-        let launcher = procs::parent(pid).filter(|&parent| procs::parent(parent) == Some(runner.child.id()));
+        let of_runner = |&launcher: &u32| {
+            let server = procs::parent(launcher);
+            server.and_then(procs::parent) == Some(runner.child.id())
+        };
+        let launcher = procs::parent(pid).filter(of_runner);
         if let Some(launcher) = launcher {
             let launcher = nix::unistd::Pid::from_raw(launcher as i32);
             nix::sys::signal::kill(launcher, Signal::SIGTERM).unwrap();

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bench::api::Phase;
 use bench::runner::execute::{Executor, Finished, Halt, Spec};
+use bench::runner::launchers::Launchers;
 use bench::runner::procs;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 fn executor(scratch: &Path) -> Executor {
     Executor {
-        program: env!("CARGO_BIN_EXE_bench").into(),
+        launchers: Launchers::new(env!("CARGO_BIN_EXE_bench")),
         scratch: scratch.to_owned(),
         cpus: bench::runner::pin::allowed().unwrap(),
         grace: Duration::from_millis(300),

@@ -120,10 +120,11 @@ fn mock_results_replace_any_workload_and_repeat_exactly() {
 #[tokio::test]
 async fn the_kernels_run_under_the_launcher_and_leave_their_samples() {
     use bench::runner::execute::{Executor, Halt, Spec};
+    use bench::runner::launchers::Launchers;
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("kernels.json");
     let executor = Executor {
-        program: env!("CARGO_BIN_EXE_bench").into(),
+        launchers: Launchers::new(env!("CARGO_BIN_EXE_bench")),
         scratch: folder.path().to_owned(),
         cpus: bench::runner::pin::allowed().unwrap(),
         grace: std::time::Duration::from_secs(1),
