@@ -3,8 +3,6 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::config::failure;
 use super::provider::{RegistryArgs, word};
 use super::{Context, Exit, Failure, View};
@@ -86,30 +84,33 @@ fn show_provider(provider: &PlannedProvider, out: &mut dyn Write) -> io::Result<
         word(provider.phase),
         settings.collect::<String>()
     )?;
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
-        "ALIAS",
-        "INSTANCE TYPE",
-        "VCPU",
-        "ARCH",
-        "EFFECTIVE VCPU",
-        "INSTANCES",
-        "TASKS",
-        "USD/H",
-    ]);
-    for row in &provider.instance_types {
-        table.add_row(cells(row));
-    }
-    for column in [2, 4, 5, 6, 7] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    writeln!(out, "{}", table.trim_fmt())?;
+    let head = ["ALIAS", "INSTANCE TYPE", "VCPU", "ARCH", "EFFECTIVE VCPU", "INSTANCES", "TASKS", "USD/H"];
+    let rows: Vec<_> = provider.instance_types.iter().map(cells).collect();
+    write_columns(&head.map(str::to_owned), &rows, out)?;
     if provider.driver == Driver::Local {
         writeln!(out, "  one host: aliases take turns on this machine")?;
     }
     writeln!(out)
+}
+
+/// Columns as wide as their widest cell; numbers to the right. A config may have 10,000 rows, for which a
+/// library that also wraps and measures glyphs takes as long as everything else together.
+fn write_columns(head: &[String; 8], rows: &[[String; 8]], out: &mut dyn Write) -> io::Result<()> {
+    const TEXTS: [usize; 3] = [0, 1, 3];
+    let lines = || std::iter::once(head).chain(rows);
+    let width = |column: usize| lines().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let mut line = String::new();
+    for row in lines() {
+        line.clear();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let padding = " ".repeat(width - cell.chars().count());
+            let (before, after) = if TEXTS.contains(&column) { ("", &*padding) } else { (&*padding, "") };
+            line.extend([" ", before, cell, after, " "]);
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 fn cells(row: &PlannedType) -> [String; 8] {

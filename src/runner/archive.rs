@@ -30,7 +30,7 @@ pub fn write(
 ) -> io::Result<Archive> {
     let file = fs_err::File::create(path)?;
     let digest = Digesting { inner: io::BufWriter::new(file), digest: Sha256::new(), size: 0 };
-    let mut tar = tar::Builder::new(GzEncoder::new(digest, Compression::default()));
+    let mut tar = tar::Builder::new(GzEncoder::new(digest, Compression::fast()));
     append(&mut tar, "metadata.json", &serde_json::to_vec_pretty(metadata)?)?;
     append(&mut tar, "output.json", &serde_json::to_vec(output)?)?;
     let mut text = fs_err::File::open(transcript)?;

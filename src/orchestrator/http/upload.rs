@@ -1,11 +1,13 @@
 //! Result archives on their way in: announced, sent, checked, recorded.
 
+use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
@@ -13,10 +15,10 @@ use utoipa::IntoParams;
 
 use super::answer::Refusal;
 use super::app::App;
-use super::extract::{JsonBody, Params, TaskPath};
+use super::extract::{JsonBody, Params, TaskPath, collect};
 use crate::api::{ErrorCode, TaskId, UploadRequest, UploadTicket};
 use crate::orchestrator::archive::{self, BadArchive};
-use crate::orchestrator::storage::{Archive, Staged, Storage, storage_key};
+use crate::orchestrator::storage::{Archive, Staged, Storage, StorageError, storage_key};
 use crate::orchestrator::store::{Scope, Upload};
 
 /// Announces an archive and gets the request to send it with, signed now where storage is elsewhere.
@@ -63,6 +65,9 @@ fn check_announcement(app: &App, request: &UploadRequest) -> Result<(), Refusal>
     Ok(())
 }
 
+/// Up to here an archive is taken in memory: most results are a few kilobytes.
+const SMALL_BYTES: u64 = 256 << 10;
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -97,8 +102,13 @@ pub async fn receive_result(
     };
     check_length(&headers, &upload)?;
     let staged = counted(&app, folder.stage())?;
-    receive(&app, &staged, body, upload.size).await?;
-    let upload = keep_checked(&app, staged, upload).await?;
+    let small = if upload.size <= SMALL_BYTES {
+        Some(collect(body, &app, upload.size as usize).await?)
+    } else {
+        receive(&app, &staged, body, upload.size).await?;
+        None
+    };
+    let upload = keep_checked(&app, staged, small, upload).await?;
     app.metrics.stored(upload.size);
     app.store.record_upload(caller.scope(), task, query.fence, upload).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -138,14 +148,28 @@ async fn receive(app: &App, staged: &Staged, body: Body, size: u64) -> Result<()
     file.flush().await.map_err(failed)
 }
 
-/// Checks the staged archive and puts it into its place.
-async fn keep_checked(app: &App, staged: Staged, upload: Upload) -> Result<Upload, Refusal> {
-    let file = counted(app, staged.reopen().map_err(Into::into))?;
-    check(Box::new(std::io::BufReader::new(file)), &upload).await?;
-    let place = upload.key.clone();
-    let kept = tokio::task::spawn_blocking(move || staged.keep(&place));
-    counted(app, kept.await.map_err(Refusal::internal)?)?;
-    Ok(Upload { verified: true, ..upload })
+/// Checks the staged archive and puts it into its place. One that is small arrives in memory and is written
+/// here, so that it takes one visit to the threads that may block.
+async fn keep_checked(
+    app: &App,
+    staged: Staged,
+    small: Option<Bytes>,
+    upload: Upload,
+) -> Result<Upload, Refusal> {
+    let work = move || {
+        let mut file = staged.reopen().map_err(StorageError::Folder)?;
+        if let Some(bytes) = small {
+            file.write_all(&bytes).and_then(|()| file.rewind()).map_err(StorageError::Folder)?;
+        }
+        let archive = std::io::BufReader::new(file);
+        if let Err(bad) = archive::verify(archive, &upload.sha256, upload.size, archive::Limits::TASK) {
+            return Ok(Err(bad));
+        }
+        staged.keep(&upload.key)?;
+        Ok(Ok(Upload { verified: true, ..upload }))
+    };
+    let kept = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+    counted(app, kept)?.map_err(|bad| bad_result(&bad))
 }
 
 /// Makes sure that an archive which went to object storage is what was announced. Where the lease or the
@@ -181,10 +205,7 @@ fn bad_result(bad: &BadArchive) -> Refusal {
 }
 
 /// Counts failures of the storage on their way to the caller.
-fn counted<T>(
-    app: &App,
-    outcome: Result<T, crate::orchestrator::storage::StorageError>,
-) -> Result<T, Refusal> {
+fn counted<T>(app: &App, outcome: Result<T, StorageError>) -> Result<T, Refusal> {
     outcome.map_err(|error| {
         app.metrics.storage_failed();
         error.into()
