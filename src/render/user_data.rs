@@ -78,7 +78,7 @@ pub fn fill(template: &str, values: &Value) -> Result<String, RenderError> {
     Filling::new(template, values)?.evaluate().map_err(invalid)
 }
 
-/// As [`fill`], where a name that has no value gets one of [`UNKNOWN_LENGTH`] characters. Also gives those names.
+/// As [`fill`], where a name that has no value gets one of `UNKNOWN_LENGTH` characters. Also gives those names.
 pub fn fill_unknown(template: &str, values: &Value) -> Result<(String, Vec<String>), RenderError> {
     let mut filling = Filling::new(template, values)?;
     let mut unknown: Vec<String> = Vec::new();
