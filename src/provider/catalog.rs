@@ -36,6 +36,10 @@ pub struct InstanceFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 8))]
     pub threads_per_core: Option<u32>,
+    /// Graphics or other accelerator cards that count as GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub gpus: Option<u32>,
     /// Runs at full speed only as long as it has credits: a poor choice for measurements.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub burstable: bool,

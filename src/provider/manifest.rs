@@ -230,6 +230,66 @@ pub struct UserData {
     pub limit_bytes: u32,
     #[serde(default)]
     pub encoding: Encoding,
+    /// What installs packages on the machine image.
+    #[serde(default)]
+    pub package_manager: PackageManager,
+    /// Where a host learns its own id. Absent: it goes by its host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+    /// How the cloud says that it will take a spot machine away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot_watch: Option<SpotWatch>,
+    /// Lines of shell that end the host's billing. None: powering off does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub power_off: Vec<String>,
+}
+
+/// What installs packages on a machine image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PackageManager {
+    /// Debian, Ubuntu.
+    #[default]
+    Apt,
+    /// Amazon Linux, Fedora and their kin.
+    Dnf,
+}
+
+/// The cloud's metadata service, as a host asks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Answers with the host's id, as plain text.
+    pub instance_id_url: String,
+    /// Header of every question, where there is no token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Gives a session token for a PUT; the questions then carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<String>,
+    /// Header of the PUT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_request_header: Option<String>,
+    /// Name of the header that carries the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_header: Option<String>,
+}
+
+/// A question to the metadata service, asked again and again until its answer matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpotWatch {
+    pub url: String,
+    /// Extended regular expression on the answer: the machine will be taken away.
+    pub pattern: String,
+    /// Seconds between two questions.
+    #[schemars(range(min = 1, max = 60))]
+    pub interval_seconds: u32,
+    /// Asked once: a host whose answer does not match `only_if_pattern` needs no watching.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if_pattern: Option<String>,
 }
 
 /// How user-data is packed.
