@@ -99,7 +99,7 @@ fn a_boot_reports_each_stage_and_starts_one_runner_for_each_slot() {
         assert!(unit.contains(part), "{part} is missing: {unit}");
     }
     assert!(!unit.contains("rk."), "the key shows in process lists: {unit}");
-    assert!(host.file("opt/bench/runner.env").starts_with("BENCH_API_KEY=rk."));
+    assert!(host.file("opt/bench/runner.env").starts_with("BENCH_RUN_KEY=rk."));
     let timer = host.file("etc/systemd/system/bench-ttl.timer");
     assert!(timer.contains("Persistent=true"), "{timer}");
 }

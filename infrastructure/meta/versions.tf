@@ -1,0 +1,22 @@
+terraform {
+  required_version = ">= 1.5.0, < 2.0.0"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "5.100.0"
+    }
+  }
+}
+
+provider "aws" {
+  region  = var.region
+  profile = var.profile
+
+  # Bounded, so that missing capacity is said in seconds.
+  max_retries = 4
+
+  default_tags {
+    tags = local.tags
+  }
+}
