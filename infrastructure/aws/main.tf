@@ -82,6 +82,10 @@ resource "aws_launch_template" "host" {
   }
 
   tags = { bench_alias = each.key }
+
+  lifecycle {
+    ignore_changes = [tag_specifications]
+  }
 }
 
 resource "aws_instance" "host" {
@@ -135,8 +139,15 @@ resource "aws_instance" "host" {
   depends_on = [aws_route_table_association.public]
 
   lifecycle {
-    # A host that is up is never changed or replaced because of a newer image or a renewed key.
-    ignore_changes = [ami, user_data_base64, launch_template]
+    # A host that is up is never changed or replaced, whatever the image, the key or the cloud's answers are now.
+    ignore_changes = [
+      ami,
+      instance_market_options,
+      launch_template,
+      subnet_id,
+      user_data_base64,
+      vpc_security_group_ids,
+    ]
   }
 
   timeouts {

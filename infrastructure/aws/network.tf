@@ -24,11 +24,10 @@ locals {
   zones = sort(distinct(values(local.zone_of)))
 }
 
+# Neither public names nor addresses by default: either costs ten seconds of waiting, and nobody needs them.
 resource "aws_vpc" "run" {
-  cidr_block           = "10.0.0.0/16"
-  enable_dns_support   = true
-  enable_dns_hostnames = true
-  tags                 = { Name = local.name }
+  cidr_block = "10.0.0.0/16"
+  tags       = { Name = local.name }
 }
 
 resource "aws_internet_gateway" "run" {
@@ -39,11 +38,10 @@ resource "aws_internet_gateway" "run" {
 resource "aws_subnet" "public" {
   for_each = toset(local.zones)
 
-  vpc_id                  = aws_vpc.run.id
-  availability_zone       = each.key
-  cidr_block              = cidrsubnet(aws_vpc.run.cidr_block, 4, index(local.zones, each.key))
-  map_public_ip_on_launch = true
-  tags                    = { Name = "${local.name}-${each.key}" }
+  vpc_id            = aws_vpc.run.id
+  availability_zone = each.key
+  cidr_block        = cidrsubnet(aws_vpc.run.cidr_block, 4, index(local.zones, each.key))
+  tags              = { Name = "${local.name}-${each.key}" }
 
   lifecycle {
     precondition {

@@ -1,8 +1,6 @@
 resource "aws_vpc" "meta" {
-  cidr_block           = "10.0.0.0/24"
-  enable_dns_support   = true
-  enable_dns_hostnames = true
-  tags                 = { Name = local.name }
+  cidr_block = "10.0.0.0/24"
+  tags       = { Name = local.name }
 }
 
 resource "aws_internet_gateway" "meta" {
