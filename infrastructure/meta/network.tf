@@ -74,18 +74,24 @@ resource "aws_security_group" "orchestrator" {
   }
 }
 
-# The address belongs to an interface of its own: the instance has it from its first second, and the next
-# instance gets the same.
-resource "aws_network_interface" "orchestrator" {
-  subnet_id       = aws_subnet.public.id
-  security_groups = [aws_security_group.orchestrator.id]
-  tags            = { Name = local.name }
-}
-
+# The address outlives the instance: the next one gets the same.
 resource "aws_eip" "orchestrator" {
-  domain            = "vpc"
-  network_interface = aws_network_interface.orchestrator.id
-  tags              = { Name = local.name }
+  domain = "vpc"
+  tags   = { Name = local.name }
 
   depends_on = [aws_internet_gateway.meta]
+}
+
+resource "aws_eip_association" "orchestrator" {
+  allocation_id = aws_eip.orchestrator.id
+  instance_id   = aws_instance.orchestrator.id
+}
+
+# The instance brings its interface, which takes no default tags.
+resource "aws_ec2_tag" "interface" {
+  for_each = local.tags
+
+  resource_id = aws_instance.orchestrator.primary_network_interface_id
+  key         = each.key
+  value       = each.value
 }
