@@ -251,7 +251,7 @@ pub enum PackageManager {
     /// Debian, Ubuntu.
     #[default]
     Apt,
-    /// Amazon Linux, Fedora and their kin.
+    /// Fedora and its kin.
     Dnf,
 }
 

@@ -19,7 +19,7 @@ pub use folder::Folder;
 pub use machine::MachineFacts;
 pub use manifest::{
     Arch, ArchitectureRule, CredentialSource, Driver, Encoding, ErrorClass, ErrorClassName, HostCommand,
-    HostCommands, HostState, InstanceTypes, Manifest, Metadata, OrchestratorKind, PackageManager, Phase, Setting, SettingType, SpotWatch,
-    TagRules, Tool, UserData, schema,
+    HostCommands, HostState, InstanceTypes, Manifest, Metadata, OrchestratorKind, PackageManager, Phase,
+    Setting, SettingType, SpotWatch, TagRules, Tool, UserData, schema,
 };
 pub use registry::{Backend, Registry, RegistryError};

@@ -14,7 +14,8 @@ use crate::{skipped, variants};
 const FOLDERS: [&str; 4] = ["opt", "etc/systemd/system", "run", "var/log"];
 
 /// Stand-ins that only record how they were called.
-const RECORDED: [&str; 8] = ["shutdown", "systemctl", "docker", "git", "dnf", "apt-get", "journalctl", "sleep"];
+const RECORDED: [&str; 8] =
+    ["shutdown", "systemctl", "docker", "git", "dnf", "apt-get", "journalctl", "sleep"];
 
 /// Writes the binary that was asked for, answers for the metadata service.
 const CURL: &str = r#"#!/bin/bash

@@ -63,7 +63,8 @@ fn check(program: &str, arguments: &[&str], name: &str, script: &str) {
         .unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} on {name}: {said}");
 }
 
@@ -119,7 +120,9 @@ fn a_wrong_binary_is_refused_and_reported_with_the_end_of_the_log() {
 
 #[test]
 fn a_debug_run_keeps_its_host_and_its_runners() {
-    let Some(host) = host::Host::boot("azure-binary", &json!({ "debug": true, "mock": true })) else { return };
+    let Some(host) = host::Host::boot("azure-binary", &json!({ "debug": true, "mock": true })) else {
+        return;
+    };
     let unit = host.file("etc/systemd/system/bench-runner@.service");
     assert!(unit.contains("--mock --debug --no-exit"), "{unit}");
     let calls = host.run(&["left", "0"]).run(&["left", "1"]).calls();
@@ -129,7 +132,8 @@ fn a_debug_run_keeps_its_host_and_its_runners() {
 #[test]
 fn the_last_runner_takes_the_host_with_it() {
     let Some(host) = host::Host::boot("aws-binary", &json!({})) else { return };
-    let ending = |calls: Vec<String>| calls.iter().any(|call| call.contains("start --no-block bench-end.service"));
+    let ending =
+        |calls: Vec<String>| calls.iter().any(|call| call.contains("start --no-block bench-end.service"));
     assert!(!ending(host.run(&["left", "1"]).calls()));
     assert!(!ending(host.run(&["left", "1"]).calls()), "one slot was counted twice");
     assert!(ending(host.run(&["left", "0"]).calls()));

@@ -102,7 +102,11 @@ pub fn values() -> Value {
 }
 
 /// Fills values in with `templatefile`, all templates in one go. `None` where terraform is missing.
-pub fn fill(templates: &BTreeMap<String, String>, values: &Value, folder: &Path) -> Option<BTreeMap<String, String>> {
+pub fn fill(
+    templates: &BTreeMap<String, String>,
+    values: &Value,
+    folder: &Path,
+) -> Option<BTreeMap<String, String>> {
     which::which("terraform").ok()?;
     let mut outputs = serde_json::Map::new();
     for (name, text) in templates {
