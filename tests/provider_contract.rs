@@ -35,9 +35,57 @@ fn fixtures() -> std::path::PathBuf {
 }
 
 #[test]
+fn a_new_backend_keeps_the_contract() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("infrastructure");
+    let directory_text = directory.display().to_string();
+    let made = bench(&["provider", "new", "acme", "--directory", &directory_text]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (code, report) = validate("acme", &directory);
+    assert_eq!((code, names(&report, "failed")), (Some(0), vec![]), "{report:#}");
+    if std::env::var_os("BENCH_REQUIRE_TERRAFORM").is_some() {
+        assert_eq!(names(&report, "skipped"), [""; 0], "{report:#}");
+    }
+    let again = bench(&["provider", "new", "acme", "--directory", &directory_text]);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(
+        bench(&["provider", "new", "Not A Name", "--directory", &directory_text]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
 fn the_fixture_keeps_the_contract() {
     let (code, report) = validate("loopback", &fixtures());
     assert_eq!((code, names(&report, "failed")), (Some(0), vec![]), "{report:#}");
+}
+
+#[test]
+fn what_is_broken_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("infrastructure");
+    bench(&["provider", "new", "acme", "--directory", &directory.display().to_string()]);
+    let change = |file: &str, from: &str, to: &str| {
+        let path = directory.join("acme").join(file);
+        let text = fs_err::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        fs_err::write(&path, text.replace(from, to)).unwrap();
+    };
+    change("outputs.tf", "task_runner_instance_ids", "ids");
+    change("main.tf", "bench_alias", "alias");
+    change("main.tf", "ruby_version     = var.ruby_version", "");
+    change("provider.json", "16384", "900");
+    change("provider.json", "\"image\": {", "\"picture\": {");
+    fs_err::remove_file(directory.join("acme/nuke.json")).unwrap();
+    let (code, report) = validate("acme", &directory);
+    assert_eq!(code, Some(2));
+    let failed = names(&report, "failed");
+    for check in ["variables", "outputs", "tags", "user-data", "sweep manifest"] {
+        assert!(failed.iter().any(|name| name == check), "{check} is not among {failed:?}: {report:#}");
+    }
+    change("provider.json", "900", "16384");
+    let (_, report) = validate("acme", &directory);
+    assert!(names(&report, "failed").contains(&"user-data values".to_owned()), "{report:#}");
 }
 
 #[test]
