@@ -74,3 +74,14 @@ pub enum Command {
     #[command(hide = true)]
     Supervise(super::supervise::Args),
 }
+
+impl Command {
+    /// Whether the command was told to log all that it does.
+    pub fn debug(&self) -> bool {
+        match self {
+            Self::Run(args) => args.debug,
+            Self::Runner(args) => args.debug,
+            _ => false,
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! `bench completions`: a script that completes commands and options.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use serde::Serialize;
 
 use super::arguments::Cli;
+use super::output::View;
 use super::{Context, Exit, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -16,10 +18,23 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn execute(args: Args, _context: &Context) -> Result<Exit, Failure> {
+/// The script alone for people and shells; beside the shell's name in JSON.
+#[derive(Serialize)]
+struct Completions {
+    shell: String,
+    script: String,
+}
+
+impl View for Completions {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(self.script.as_bytes())
+    }
+}
+
+pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "bench", &mut script);
-    // A reader that went away is not an error.
-    let _ = std::io::stdout().write_all(&script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    context.output.show(&Completions { shell: args.shell.to_string(), script });
     Ok(Exit::Done)
 }

@@ -9,13 +9,16 @@ use tracing_subscriber::EnvFilter;
 use super::arguments::{Cli, Command, Global};
 use super::{Context, Exit, Failure, Format, Output};
 
+/// How many `-v` the option `--debug` of a command stands for.
+const DEBUG: u8 = 2;
+
 /// Parses, starts logging, runs one command and maps its result to an exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage_error(&error).code()),
     };
-    let context = context(&cli.global);
+    let context = context(&cli);
     start_logging(context.verbose);
     let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| execute(cli.command, &context)));
     let exit = match outcome {
@@ -55,8 +58,10 @@ fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
     }
 }
 
-fn context(global: &Global) -> Context {
-    Context { output: Output { format: global.output }, home: global.home.clone(), verbose: global.verbose }
+fn context(cli: &Cli) -> Context {
+    let Global { output, home, verbose } = &cli.global;
+    let verbose = if cli.command.debug() { DEBUG.max(*verbose) } else { *verbose };
+    Context { output: Output { format: *output }, home: home.clone(), verbose }
 }
 
 /// Help and version are answers; anything else is bad usage, in JSON where JSON was asked for.
@@ -103,6 +108,17 @@ mod tests {
     #[test]
     fn the_command_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn debug_raises_the_logging_of_its_command_and_never_lowers_it() {
+        let verbose = |line: &str| context(&Cli::try_parse_from(line.split(' ')).expect("it parses")).verbose;
+        let runner = "bench runner --orchestrator-url http://127.0.0.1:1 --run-id r --provider p --instance-type t";
+        assert_eq!(verbose(runner), 0);
+        assert_eq!(verbose(&format!("{runner} --debug")), 2);
+        assert_eq!(verbose(&format!("{runner} --debug -vvv")), 3);
+        assert_eq!(verbose("bench run config.json -v"), 1);
+        assert_eq!(verbose("bench run config.json --debug"), 2);
     }
 
     #[test]

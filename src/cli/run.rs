@@ -47,7 +47,7 @@ pub struct Args {
     mock: bool,
     /// Task runners log everything they do
     #[arg(long)]
-    debug: bool,
+    pub debug: bool,
     /// Run the orchestrator inside this process (implied where every provider is local)
     #[arg(long, conflicts_with = "orchestrator_url")]
     local_orchestrator: bool,
