@@ -66,6 +66,48 @@ fn a_failing_benchmark_is_a_result_and_exits_with_1() {
     let output = std::fs::read_to_string(sandbox.path().join("results/f1/here-1/output.txt")).unwrap();
     assert!(output.contains("seen"), "the output of a failed task is kept: {output}");
     assert!(results_of(&sandbox, "f1").to_string().contains("exit"));
+    let again = sandbox.run(&["results", "f1"]);
+    let text = String::from_utf8_lossy(&again.stdout);
+    assert!(text.contains("here-1, here-2: `sh` (measure 0) exited with status 7"), "{}", describe(&again));
+}
+
+#[test]
+fn a_home_that_cannot_be_made_promises_no_resume() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(1, 1, json!({ "builtin": "cpu" }));
+    let home = sandbox.file("taken", "a file").join("home");
+    let output = sandbox.run(&["run", config.to_str().unwrap(), "--mock", "--home", home.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3), "{}", describe(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nothing was started") && !said.contains("--resume"), "{}", describe(&output));
+}
+
+#[test]
+fn an_answer_that_does_not_fit_on_the_disk_fails_the_command() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Sandbox::new().bench(&["config", "schema"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", describe(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("could not be written to stdout"));
+}
+
+#[test]
+fn completions_are_one_json_value_where_json_is_asked_for() {
+    let (code, answer) = Sandbox::new().json(&["completions", "bash"]);
+    assert_eq!((code, answer["shell"].as_str()), (0, Some("bash")));
+    assert!(answer["script"].as_str().unwrap().contains("_bench()"));
+}
+
+#[test]
+fn debug_makes_the_task_runners_log_what_they_do_without_colours() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(1, 1, json!({ "builtin": "cpu" }));
+    let (code, summary) =
+        sandbox.json(&["run", config.to_str().unwrap(), "--mock", "--run-id", "d1", "--debug"]);
+    assert_eq!(code, 0, "{summary:#}");
+    let logs = sandbox.path().join(".bench/runs/d1/logs");
+    let log = std::fs::read_to_string(logs.join("here-0.log")).unwrap();
+    assert!(log.contains("DEBUG "), "a log of debugging: {log}");
+    assert!(!log.contains('\u{1b}'), "a file has no use for colours: {log}");
 }
 
 #[test]

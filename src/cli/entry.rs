@@ -1,5 +1,6 @@
 //! From the process's arguments to its exit code.
 
+use std::io::IsTerminal;
 use std::panic;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Cli, Command, Global};
-use super::{Context, Exit, Failure, Format, Output};
+use super::{Context, Exit, Failure, Format, Output, output};
 
 /// How many `-v` the option `--debug` of a command stands for.
 const DEBUG: u8 = 2;
@@ -36,7 +37,8 @@ pub fn main() -> ExitCode {
             Exit::Bug
         }
     };
-    ExitCode::from(exit.code())
+    let written = if output::is_cut() { Exit::Infrastructure } else { Exit::Done };
+    ExitCode::from(Exit::most_important([exit, written]).code())
 }
 
 fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
@@ -97,7 +99,10 @@ fn start_logging(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("BENCH_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let stderr = std::io::stderr;
+    // Colours are for terminals, where NO_COLOR (https://no-color.org) does not forbid them.
+    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colours).init();
 }
 
 #[cfg(test)]
@@ -113,7 +118,8 @@ mod tests {
     #[test]
     fn debug_raises_the_logging_of_its_command_and_never_lowers_it() {
         let verbose = |line: &str| context(&Cli::try_parse_from(line.split(' ')).expect("it parses")).verbose;
-        let runner = "bench runner --orchestrator-url http://127.0.0.1:1 --run-id r --provider p --instance-type t";
+        let runner =
+            "bench runner --orchestrator-url http://127.0.0.1:1 --run-id r --provider p --instance-type t";
         assert_eq!(verbose(runner), 0);
         assert_eq!(verbose(&format!("{runner} --debug")), 2);
         assert_eq!(verbose(&format!("{runner} --debug -vvv")), 3);

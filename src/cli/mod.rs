@@ -7,6 +7,7 @@ mod context;
 mod doctor;
 mod entry;
 mod exit;
+mod failures;
 mod kernels;
 mod launch;
 mod orchestrator;

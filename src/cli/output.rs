@@ -1,10 +1,20 @@
 //! stdout: every command shows its answer as a [`View`], which has both a human and a JSON form.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use super::Failure;
+
+/// Whether an answer did not reach stdout whole; see [`is_cut`].
+static CUT: AtomicBool = AtomicBool::new(false);
+
+/// Whether an answer of this process was lost on its way out, e.g. on a full disk. A reader that went away
+/// does not count.
+pub fn is_cut() -> bool {
+    CUT.load(Ordering::Relaxed)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -37,7 +47,8 @@ impl Output {
         if let Err(error) = written.and_then(|()| out.flush())
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            tracing::error!(%error, "could not write to stdout");
+            CUT.store(true, Ordering::Relaxed);
+            self.note(&format!("error: the answer could not be written to stdout: {error}"));
         }
     }
 

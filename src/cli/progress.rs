@@ -135,7 +135,7 @@ fn notable(event: &Event) -> Option<String> {
 }
 
 /// Text of runners for a terminal: one line, without control characters, not too long.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     const MOST: usize = 300;
     let mut clean: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST + 1).collect();

@@ -38,6 +38,7 @@ struct ReportView<'a>(&'a Report);
 
 impl View for ReportView<'_> {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{}", report::table(self.0, super::output::width()))
+        write!(out, "{}", report::table(self.0, super::output::width()))?;
+        super::failures::write(out, &self.0.tasks)
     }
 }

@@ -15,7 +15,7 @@ use super::{Context, Exit, Failure, View};
 use crate::api::{RunId, TaskCounts};
 use crate::client::{Endpoint, Pin, Secret};
 use crate::master::flow::{self, Outcome, RunError};
-use crate::master::home::{Home, HomeError};
+use crate::master::home::{Home, HomeError, RunFolder};
 use crate::master::interrupt::Interrupts;
 use crate::master::prepare::{self, Options, PrepareError, Prepared};
 use crate::master::record::{ProviderRecord, RecordStatus};
@@ -71,14 +71,14 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     let home = Home::new(&context.home);
     block_on(async {
         let prepared = prepare(&args, &home).await?;
-        let run_id = prepared.create.run_id.to_string();
+        let run_id = prepared.create.run_id.clone();
         let interrupts = Interrupts::listen().map_err(|error| {
             Failure::infrastructure(anyhow!(error).context("could not listen to signals"))
         })?;
         let progress = Arc::from(progress::for_stderr(context.output));
         let outcome = flow::run(&home, prepared, progress, interrupts)
             .await
-            .map_err(|error| run_failure(error, &run_id))?;
+            .map_err(|error| run_failure(error, &home.run(&run_id), &run_id))?;
         let exit = exit_of(&outcome);
         context.output.show(&Summary::new(&outcome, exit));
         Ok(exit)
@@ -119,14 +119,18 @@ fn prepare_failure(error: PrepareError) -> Failure {
     }
 }
 
-fn run_failure(error: RunError, run_id: &str) -> Failure {
+fn run_failure(error: RunError, folder: &RunFolder, run_id: &RunId) -> Failure {
     match error {
         error @ RunError::LeftAtOnce { .. } => Failure::new(Exit::Interrupted, error),
         RunError::Home(error @ (HomeError::RunExists(..) | HomeError::RunBusy(..))) => Failure::usage(error),
         error => {
             let error = anyhow!(error).context(format!("run `{run_id}` could not be brought to its end"));
-            Failure::infrastructure(error)
-                .hint(format!("what was done is kept; `bench run --resume {run_id}` goes on from there"))
+            let failure = Failure::infrastructure(error);
+            // A run that did not get as far as its journal has nothing to go on from.
+            if !folder.journal().is_file() {
+                return failure.hint("nothing was started; run it again once that is mended");
+            }
+            failure.hint(format!("what was done is kept; `bench run --resume {run_id}` goes on from there"))
         }
     }
 }
@@ -195,6 +199,7 @@ impl<'a> Summary<'a> {
 impl View for Summary<'_> {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", report::table(self.report, super::output::width()))?;
+        super::failures::write(out, &self.report.tasks)?;
         let Tasks { total, completed, failed } = self.tasks;
         write!(out, "run {} {}: {completed} of {total} tasks completed", self.run_id, self.status.word())?;
         if failed > 0 {
