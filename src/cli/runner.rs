@@ -19,7 +19,7 @@ a second signal gives it back at once. Either way the runner says goodbye and ex
 
 Example:
   BENCH_RUN_KEY=rk.… bench runner --orchestrator-url https://203.0.113.7:8443 --orchestrator-pin sha256//… \\
-    --run-id 20261120-101500-k3v9 --provider aws-eu --instance-type c7g.large --alias c7g --slot 0 --slots 2";
+    --run-id 20261120-101500-k3v9 --provider cloud-eu --instance-type large --alias large --slot 0 --slots 2";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
