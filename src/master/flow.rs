@@ -201,12 +201,14 @@ impl Session {
     }
 
     fn local_runners(&self, connection: &Connection, provider: &ProviderTask) -> LocalRunners {
+        // Runners start in another folder than this process, perhaps inside a container.
+        let key_file = self.folder.run_key();
         LocalRunners {
             run_id: self.folder.run_id.clone(),
             provider: provider.name.clone(),
             orchestrator_url: connection.record.url.clone(),
             orchestrator_pin: connection.record.pin.clone(),
-            key_file: self.folder.run_key(),
+            key_file: std::path::absolute(&key_file).unwrap_or(key_file),
             program: self.prepared.program.clone(),
             working_directory: self.record.working_directory.clone(),
             cpu_locks: self.prepared.cpu_locks.clone(),
