@@ -3,7 +3,8 @@
 use crate::api::{AttemptOutcome, EventKind, HostStage, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 
-use super::rows::{AttemptRow, Ended, RunState};
+use super::rows::{AttemptRow, Ended};
+use super::run_state::RunState;
 
 /// A task that was lost with this many different hosts is poison: it kills what it touches.
 pub(super) const POISON_HOSTS: usize = 3;

@@ -4,7 +4,8 @@ use crate::api::{AssignedTask, ClaimRequest, EventKind, HostStage, Lease, RunSta
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::contract::Claimed;
 
-use super::rows::{HeldLease, HostRow, RunState, RunnerRow};
+use super::rows::{HeldLease, HostRow, RunnerRow};
+use super::run_state::RunState;
 
 /// A lease lives for four beats: three may be lost on the way before it runs out.
 const BEATS_PER_LEASE: f64 = 4.0;

@@ -13,7 +13,8 @@
 use crate::api::{EventKind, FailKind, HostStage, TaskId};
 use crate::orchestrator::store::clock::Millis;
 
-use super::rows::{HostRow, NewEvent, RunState};
+use super::rows::{HostRow, NewEvent};
+use super::run_state::RunState;
 
 pub(super) const QUICK_MS: Millis = 10_000;
 pub(super) const DRAIN_AFTER: usize = 2;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::orchestrator::store::clock::Millis;
 
-use super::rows::RunState;
+use super::run_state::RunState;
 
 /// Beyond, those heard of longest ago are forgotten. Twice what a large run has.
 const MAX_RUNNERS: usize = 20_000;

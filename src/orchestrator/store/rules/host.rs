@@ -4,7 +4,8 @@ use crate::api::{EventKind, HostEvent, HostView, RunnerState, RunnerView};
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::words::Word;
 
-use super::rows::{HostRow, RunState};
+use super::rows::HostRow;
+use super::run_state::RunState;
 
 impl RunState {
     pub fn host_event(&mut self, host: &str, event: HostEvent, now: Millis) {

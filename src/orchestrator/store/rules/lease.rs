@@ -12,7 +12,8 @@ use crate::orchestrator::store::contract::{LeaseInfo, Upload};
 use crate::orchestrator::store::words::Word;
 
 use super::attempt::End;
-use super::rows::{HeldLease, RunState, TaskRow, Touch};
+use super::rows::{HeldLease, TaskRow, Touch};
+use super::run_state::RunState;
 use super::{Ruled, refuse};
 
 impl RunState {

@@ -20,15 +20,17 @@ mod host;
 mod lease;
 mod rows;
 mod run;
+mod run_state;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use rows::{
-    AttemptRow, BulkEnd, Dirty, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunNews, RunRow,
-    RunState, RunnerRow, Stored, TaskRow, Touch,
+    AttemptRow, BulkEnd, Dirty, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunRow, RunnerRow,
+    Stored, TaskRow, Touch,
 };
 pub use run::spec_text;
+pub use run_state::{RunNews, RunState};
 
 use super::contract::StoreError;
 use crate::api::ErrorCode;

@@ -7,7 +7,8 @@ use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::words::Word;
 
 use super::attempt::End;
-use super::rows::{GroupRow, RunKey, RunRow, RunState};
+use super::rows::{GroupRow, RunKey, RunRow};
+use super::run_state::RunState;
 
 /// The text by which two specifications are compared: field by field in the order of the type, so equal
 /// values give equal text.

@@ -4,7 +4,8 @@ use crate::api::{EventKind, RunStatus, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::Swept;
 
-use super::rows::{BulkEnd, NewEvent, RunState};
+use super::rows::{BulkEnd, NewEvent};
+use super::run_state::RunState;
 
 /// How stale the saved time of a runner or a group may become.
 pub(super) const SAVE_PRESENCE_MS: Millis = 10_000;

@@ -1,0 +1,199 @@
+//! One run as it is held in memory: its rows, and what changed in them.
+
+use std::collections::HashMap;
+
+use super::rows::{Dirty, GroupRow, HostRow, NewEvent, RunRow, RunnerRow, TaskRow, Touch, count_of};
+use crate::api::{Alias, EventKind, TaskCounts, TaskId, TaskState};
+use crate::orchestrator::store::clock::Millis;
+
+/// One run in memory: all its groups, hosts and runners, every task that is handed out, and some others.
+#[derive(Debug)]
+pub struct RunState {
+    pub row: RunRow,
+    pub groups: Vec<GroupRow>,
+    pub by_alias: HashMap<Alias, usize>,
+    pub tasks: HashMap<TaskId, TaskRow>,
+    /// The task that each runner holds.
+    pub held: HashMap<String, TaskId>,
+    pub hosts: HashMap<String, HostRow>,
+    pub runners: HashMap<String, RunnerRow>,
+    pub dirty: Dirty,
+}
+
+/// What another orchestrator changed in a run.
+#[derive(Debug)]
+pub struct RunNews {
+    pub row: RunRow,
+    pub groups: Vec<GroupRow>,
+    pub tasks: Vec<TaskRow>,
+    pub hosts: Vec<(String, HostRow)>,
+    pub runners: Vec<(String, RunnerRow)>,
+}
+
+impl RunState {
+    pub fn new(row: RunRow, groups: Vec<GroupRow>) -> RunState {
+        let by_alias = groups.iter().enumerate().map(|(i, group)| (group.alias.clone(), i)).collect();
+        RunState {
+            row,
+            groups,
+            by_alias,
+            tasks: HashMap::new(),
+            held: HashMap::new(),
+            hosts: HashMap::new(),
+            runners: HashMap::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// Takes a row in that was read from the database; what is in memory already is newer and stays.
+    pub fn take_in(&mut self, task: TaskRow) {
+        if self.tasks.contains_key(&task.id) {
+            return;
+        }
+        match (task.state, &task.lease) {
+            (TaskState::Pending, _) if task.id < self.groups[task.group].fetched_to => {
+                self.groups[task.group].queue.insert(task.id);
+            }
+            (_, Some(lease)) => {
+                self.held.insert(lease.runner_id.clone(), task.id);
+            }
+            _ => {}
+        }
+        self.tasks.insert(task.id, task);
+    }
+
+    /// Takes in the pending tasks of a group that come next, in order; `done` when there are no more.
+    pub fn refill(&mut self, group: usize, rows: Vec<TaskRow>, done: bool) {
+        let last = rows.last().map_or(self.groups[group].fetched_to, |task| task.id + 1);
+        self.groups[group].fetched_to = if done { TaskId::MAX } else { last };
+        for task in rows {
+            match self.tasks.get(&task.id) {
+                // Was looked at before it was fetched: what is in memory is newer.
+                Some(known) if known.state == TaskState::Pending => {
+                    self.groups[group].queue.insert(task.id);
+                }
+                Some(_) => {}
+                None => self.take_in(task),
+            }
+        }
+    }
+
+    /// Takes over what another orchestrator wrote: all groups, and the tasks, hosts and runners it changed.
+    /// Pending tasks are forgotten, since it may have handed them out.
+    pub fn refresh(&mut self, news: RunNews) {
+        self.row.status = news.row.status;
+        self.row.finished_at = news.row.finished_at;
+        for (mine, mut theirs) in self.groups.iter_mut().zip(news.groups) {
+            theirs.wanted_at = theirs.wanted_at.max(mine.wanted_at);
+            *mine = theirs;
+        }
+        self.tasks.retain(|_, task| task.lease.is_some());
+        for task in news.tasks {
+            if let Some(old) = self.tasks.remove(&task.id).and_then(|task| task.lease)
+                && self.held.get(&old.runner_id) == Some(&task.id)
+            {
+                self.held.remove(&old.runner_id);
+            }
+            if task.lease.is_some() {
+                self.take_in(task);
+            }
+        }
+        for (name, mut theirs) in news.hosts {
+            theirs.seen_at = theirs.seen_at.max(self.hosts.get(&name).map_or(0, |mine| mine.seen_at));
+            self.hosts.insert(name, theirs);
+        }
+        for (id, mut theirs) in news.runners {
+            theirs.seen_at = theirs.seen_at.max(self.runners.get(&id).map_or(0, |mine| mine.seen_at));
+            self.runners.insert(id, theirs);
+        }
+    }
+
+    /// Whether a claim on this group has to fetch pending tasks first.
+    pub fn needs_refill(&self, group: usize) -> bool {
+        let group = &self.groups[group];
+        group.queue.is_empty() && group.counts.pending > 0 && group.fetched_to != TaskId::MAX
+    }
+
+    /// Forgets a row that was looked at and is neither handed out nor in the queue.
+    pub fn let_go(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(&id)
+            && task.lease.is_none()
+            && !self.groups[task.group].queue.contains(&id)
+        {
+            self.tasks.remove(&id);
+        }
+    }
+
+    pub fn owns(&self, task: TaskId) -> bool {
+        (self.row.first_task..self.row.first_task + TaskId::from(self.row.total)).contains(&task)
+    }
+
+    pub fn counts(&self) -> TaskCounts {
+        let mut sum = TaskCounts::default();
+        for group in &self.groups {
+            sum.total += group.counts.total;
+            sum.pending += group.counts.pending;
+            sum.claimed += group.counts.claimed;
+            sum.running += group.counts.running;
+            sum.completed += group.counts.completed;
+            sum.failed += group.counts.failed;
+            sum.cancelled += group.counts.cancelled;
+        }
+        sum
+    }
+
+    /// Moves one task between states: its row, its group's counts and its queue stay in step.
+    pub(super) fn set_state(&mut self, id: TaskId, to: TaskState) {
+        let task = self.tasks.get_mut(&id).expect("a rule changes only tasks that are loaded");
+        let from = std::mem::replace(&mut task.state, to);
+        let index = task.group;
+        let group = &mut self.groups[index];
+        *count_of(&mut group.counts, from) -= 1;
+        *count_of(&mut group.counts, to) += 1;
+        if from == TaskState::Pending {
+            group.queue.remove(&id);
+            group.head = group.head.max(id + 1).min(group.queue.first().copied().unwrap_or(TaskId::MAX));
+        }
+        if to == TaskState::Pending {
+            group.queue.insert(id);
+            group.head = group.head.min(id);
+            self.dirty.queue = true;
+        }
+        self.dirty.groups.insert(index);
+        self.touch(id, Touch::All);
+    }
+
+    pub(super) fn touch(&mut self, id: TaskId, touch: Touch) {
+        let entry = self.dirty.tasks.entry(id).or_insert(touch);
+        *entry = (*entry).max(touch);
+    }
+
+    /// Notes an event about the run, or about a task and whoever holds it or held it last.
+    pub(super) fn event(
+        &mut self,
+        now: Millis,
+        kind: EventKind,
+        task: Option<TaskId>,
+        detail: Option<String>,
+    ) {
+        let mut event = NewEvent {
+            at: now,
+            kind,
+            task_id: task,
+            alias: None,
+            number: None,
+            attempt: None,
+            host: None,
+            runner_id: None,
+            detail,
+        };
+        if let Some(task) = task.and_then(|id| self.tasks.get(&id)) {
+            event.alias = Some(self.groups[task.group].alias.clone());
+            event.number = Some(task.number);
+            event.attempt = (task.attempts > 0).then_some(task.attempts);
+            event.host = task.host().map(str::to_owned);
+            event.runner_id = task.runner_id().map(str::to_owned);
+        }
+        self.dirty.events.push(event);
+    }
+}
