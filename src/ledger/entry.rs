@@ -1,5 +1,6 @@
 //! The lines of the ledger.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct Intent {
     /// When everything ends itself, seconds since 1970; absent where it ends itself otherwise (when idle).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
+    /// Prices that the plan knew, USD an hour by instance type: what a leak costs is told from them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prices_usd_per_h: BTreeMap<String, f64>,
     /// Terraform's folder, absolute.
     pub workspace: PathBuf,
     /// Where Terraform's state is copied to, absolute.

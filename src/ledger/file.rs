@@ -128,6 +128,7 @@ mod tests {
             settings: json!({ "region": region }).as_object().unwrap().clone(),
             account: Some("1".to_owned()),
             expires_at: Some(1_800_000_000),
+            prices_usd_per_h: Default::default(),
             workspace: PathBuf::from("/w"),
             state_copy: None,
         }

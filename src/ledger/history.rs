@@ -128,6 +128,7 @@ mod tests {
             settings: json!({ "region": region }).as_object().unwrap().clone(),
             account: None,
             expires_at: Some(10),
+            prices_usd_per_h: Default::default(),
             workspace: "/w".into(),
             state_copy: None,
         }
