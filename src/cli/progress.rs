@@ -108,7 +108,12 @@ fn line(event: &MasterEvent) -> Option<String> {
         MasterEvent::Interrupted => {
             "interrupted: stopping tasks and saving what there is; once more ends at once".to_owned()
         }
+        MasterEvent::ProviderUp { name, hosts } => format!("{name}: {hosts} hosts are made"),
+        MasterEvent::ProviderFailed { name, error, hosts, .. } => {
+            format!("{name}: could not be set up as planned, {hosts} hosts came up: {error}")
+        }
         MasterEvent::ProviderSettled { .. }
+        | MasterEvent::ProviderProgress { .. }
         | MasterEvent::Run { .. }
         | MasterEvent::Collecting
         | MasterEvent::Finished { .. } => return None,

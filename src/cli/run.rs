@@ -18,7 +18,8 @@ use crate::master::flow::{self, Outcome, RunError};
 use crate::master::home::{Home, HomeError, RunFolder};
 use crate::master::interrupt::Interrupts;
 use crate::master::prepare::{self, Options, PrepareError, Prepared};
-use crate::master::record::{ProviderRecord, RecordStatus};
+use crate::master::record::{Leftover, ProviderRecord, RecordStatus};
+use crate::owner::OwnerId;
 use crate::report::{self, Report};
 
 const EXAMPLES: &str = "\
@@ -63,6 +64,12 @@ pub struct Args {
     /// SPKI pin of that orchestrator, as it prints it when it starts
     #[arg(long, value_name = "PIN", requires = "orchestrator_url")]
     orchestrator_pin: Option<Pin>,
+    /// Leave the hosts running at the end, until their time to live ends them
+    #[arg(long)]
+    keep: bool,
+    /// Who the hosts belong to; made once for this user when absent (also BENCH_OWNER)
+    #[arg(long, value_name = "NAME")]
+    owner: Option<OwnerId>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -92,6 +99,8 @@ async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {
         mock: args.mock,
         debug: args.debug,
         skip_infra: args.skip_infra,
+        keep: args.keep,
+        owner: args.owner.clone(),
         orchestrator: endpoint(args),
     };
     let prepared = match (&args.resume, &args.config) {
@@ -121,7 +130,9 @@ fn prepare_failure(error: PrepareError) -> Failure {
 
 fn run_failure(error: RunError, folder: &RunFolder, run_id: &RunId) -> Failure {
     match error {
-        error @ RunError::LeftAtOnce { .. } => Failure::new(Exit::Interrupted, error),
+        error @ (RunError::LeftAtOnce { .. } | RunError::Interrupted) => {
+            Failure::new(Exit::Interrupted, error)
+        }
         RunError::Home(error @ (HomeError::RunExists(..) | HomeError::RunBusy(..))) => Failure::usage(error),
         error => {
             let error = anyhow!(error).context(format!("run `{run_id}` could not be brought to its end"));
@@ -145,7 +156,8 @@ fn exit_of(outcome: &Outcome) -> Exit {
         None => Exit::Done,
     });
     let interrupted = if outcome.interrupted { Exit::Interrupted } else { Exit::Done };
-    Exit::most_important(providers.chain([status, interrupted]))
+    let left = if outcome.record.leftovers.is_empty() { Exit::Done } else { Exit::Leftovers };
+    Exit::most_important(providers.chain([status, interrupted, left]))
 }
 
 /// What `bench run` ends with.
@@ -158,7 +170,7 @@ struct Summary<'a> {
     results_dir: String,
     tasks: Tasks,
     providers: &'a [ProviderRecord],
-    leftovers: [String; 0],
+    leftovers: &'a [Leftover],
     exit_code: u8,
     #[serde(skip)]
     report: &'a Report,
@@ -189,7 +201,7 @@ impl<'a> Summary<'a> {
             results_dir: outcome.results_dir.display().to_string(),
             tasks: record.tasks.into(),
             providers: &record.providers,
-            leftovers: [],
+            leftovers: &record.leftovers,
             exit_code: exit.code(),
             report: &outcome.report,
         }
@@ -210,7 +222,22 @@ impl View for Summary<'_> {
             if let Some(error) = &provider.error {
                 writeln!(out, "provider {} failed: {error}", provider.name)?;
             }
+            if provider.kept {
+                write_kept(provider, out)?;
+            }
+        }
+        for leftover in self.leftovers {
+            writeln!(out, "left behind: {leftover}")?;
         }
         writeln!(out, "results: {0}/results.json, results.csv, report.html", self.results_dir)
     }
+}
+
+/// Hosts that go on costing money, by name.
+fn write_kept(provider: &ProviderRecord, out: &mut dyn Write) -> io::Result<()> {
+    for host in &provider.hosts {
+        let address = host.public_ip.as_deref().or(host.private_ip.as_deref()).unwrap_or("no address");
+        writeln!(out, "kept: {} ({}, {}, {address})", host.id, provider.name, host.instance_type)?;
+    }
+    Ok(())
 }

@@ -5,18 +5,39 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::home::{HomeError, RunFolder, write_private};
 use super::prepare::Prepared;
 use super::record::OrchestratorRecord;
+use crate::api::RunId;
 use crate::client::{Client, ClientError, Endpoint, Secret};
-use crate::orchestrator::auth::run_key;
+use crate::orchestrator::auth::{run_key, run_key_expiry};
 use crate::orchestrator::storage::StorageTarget;
 use crate::orchestrator::store::{Durability, StoreTarget};
 use crate::orchestrator::{self, Limits, Running, ServerConfig, StartError, TlsMode};
+use crate::terraform::{MetaOutputs, StateError};
 
 /// A key outlives the run's own deadline by this much, so that late results still arrive, seconds.
 const KEY_MARGIN_SECONDS: u64 = 3600;
 
+/// Where a run's orchestrator comes from.
+#[derive(Debug, Clone)]
+pub enum OrchestratorSource {
+    /// It runs inside the master, over files in the run's folder.
+    Inside,
+    /// It answers already.
+    Answering(Endpoint),
+}
+
+impl OrchestratorSource {
+    /// Whether hosts in a cloud could reach it.
+    pub fn is_public(&self) -> bool {
+        !matches!(self, OrchestratorSource::Inside)
+    }
+}
+
+/// A run's orchestrator, from the moment at which its address and keys are known.
 pub struct Connection {
     pub client: Client,
     pub record: OrchestratorRecord,
+    /// The key that hosts and task runners are given.
+    pub run_key: Secret,
     inside: Option<Running>,
 }
 
@@ -28,31 +49,49 @@ pub enum ConnectionError {
     Client(#[from] ClientError),
     #[error("could not keep the run's keys")]
     Keys(#[source] std::io::Error),
+    #[error("could not tell the modules where the orchestrator is")]
+    State(#[from] StateError),
     #[error(transparent)]
     Home(#[from] HomeError),
 }
 
 impl Connection {
-    /// Starts the orchestrator of this run over the store in the run's folder, or reaches the given one.
-    /// Leaves the keys for runners and for other `bench` commands in 0600 files.
-    pub async fn open(folder: &RunFolder, prepared: &Prepared) -> Result<Connection, ConnectionError> {
+    /// Finds out where the orchestrator is; it need not answer yet. Leaves the keys for runners and for other
+    /// `bench` commands in 0600 files, and the state from which modules learn its address. `before` is where
+    /// an earlier master of the run had it.
+    pub async fn locate(
+        folder: &RunFolder,
+        prepared: &Prepared,
+        before: Option<&OrchestratorRecord>,
+    ) -> Result<Connection, ConnectionError> {
         let (inside, endpoint) = match &prepared.orchestrator {
-            Some(endpoint) => (None, endpoint.clone()),
-            None => {
-                let running = orchestrator::start(server_config(folder)).await?;
+            OrchestratorSource::Answering(endpoint) => (None, endpoint.clone()),
+            OrchestratorSource::Inside => {
+                let running = start_inside(folder, before).await?;
                 let endpoint = running.endpoint();
                 (Some(running), endpoint)
             }
         };
         let client = Client::new(endpoint.clone())?;
-        client.up().await?;
-        write_keys(folder, &endpoint, prepared.ttl_seconds).map_err(ConnectionError::Keys)?;
+        let run_key = keep_keys(folder, &endpoint, prepared.ttl_seconds).map_err(ConnectionError::Keys)?;
         let record = OrchestratorRecord {
             url: endpoint.url,
             pin: endpoint.pin.map(|pin| pin.to_string()),
             inside_master: inside.is_some(),
         };
-        Ok(Connection { client, record, inside })
+        let outputs = MetaOutputs {
+            orchestrator_url: record.url.clone(),
+            orchestrator_pin: record.pin.clone().unwrap_or_default(),
+            // What a module reads of another state stands in its own: never the admin key.
+            api_key: run_key.clone(),
+        };
+        outputs.write(&folder.meta_state())?;
+        Ok(Connection { client, record, run_key, inside })
+    }
+
+    /// Returns once the orchestrator answers.
+    pub async fn ready(&self) -> Result<(), ConnectionError> {
+        Ok(self.client.up().await?)
     }
 
     /// Ends the orchestrator inside this process; one elsewhere stays.
@@ -63,6 +102,23 @@ impl Connection {
     }
 }
 
+/// Hosts of an earlier master know the address it had; where that is taken, any other will do.
+async fn start_inside(
+    folder: &RunFolder,
+    before: Option<&OrchestratorRecord>,
+) -> Result<Running, ConnectionError> {
+    let port = before.filter(|record| record.inside_master).and_then(|record| {
+        let url = reqwest::Url::parse(&record.url).ok()?;
+        url.port()
+    });
+    if let Some(port) = port
+        && let Ok(running) = orchestrator::start(server_config(folder, port)).await
+    {
+        return Ok(running);
+    }
+    Ok(orchestrator::start(server_config(folder, 0)).await?)
+}
+
 /// For `bench status` and `bench stop`: how to reach the orchestrator of a run whose master lives.
 pub fn client_of(folder: &RunFolder, record: &OrchestratorRecord) -> Result<Client, ConnectionError> {
     let key = fs_err::read_to_string(folder.admin_key()).map_err(ConnectionError::Keys)?;
@@ -70,11 +126,11 @@ pub fn client_of(folder: &RunFolder, record: &OrchestratorRecord) -> Result<Clie
     Ok(Client::new(Endpoint { url: record.url.clone(), key: Secret::new(key.trim()), pin })?)
 }
 
-/// On loopback, on any free port, over files in the run's folder. What it answers survives the end of the
+/// On loopback (on any free port for port 0), over files in the run's folder. What it answers survives the end of the
 /// process, not that of the machine: with the machine, the run is gone anyway.
-fn server_config(folder: &RunFolder) -> ServerConfig {
+fn server_config(folder: &RunFolder, port: u16) -> ServerConfig {
     ServerConfig {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         home: folder.orchestrator_home(),
         database: StoreTarget::Sqlite(folder.database()),
         durability: Durability::OsBuffered,
@@ -85,10 +141,23 @@ fn server_config(folder: &RunFolder) -> ServerConfig {
     }
 }
 
-fn write_keys(folder: &RunFolder, endpoint: &Endpoint, ttl_seconds: u64) -> std::io::Result<()> {
+/// Writes the keys. The run's key of an earlier master stays while it lasts: hosts were made with it.
+fn keep_keys(folder: &RunFolder, endpoint: &Endpoint, ttl_seconds: u64) -> std::io::Result<Secret> {
+    write_private(&folder.admin_key(), endpoint.key.expose().as_bytes())?;
+    let now = jiff::Timestamp::now().as_second();
+    let kept = fs_err::read_to_string(folder.run_key()).ok().map(Secret::new);
+    if let Some(kept) = kept.filter(|key| is_good_until(endpoint, key, &folder.run_id, now)) {
+        return Ok(kept);
+    }
     let life = i64::try_from(ttl_seconds + KEY_MARGIN_SECONDS).unwrap_or(i64::MAX / 4);
-    let expires = jiff::Timestamp::now().as_second() + life;
-    let key = run_key(&endpoint.key, &folder.run_id, expires);
+    let key = run_key(&endpoint.key, &folder.run_id, now + life);
     write_private(&folder.run_key(), key.expose().as_bytes())?;
-    write_private(&folder.admin_key(), endpoint.key.expose().as_bytes())
+    Ok(key)
+}
+
+fn is_good_until(endpoint: &Endpoint, key: &Secret, run_id: &RunId, time: i64) -> bool {
+    let expires = run_key_expiry(key);
+    expires.is_some_and(|expires| {
+        expires > time && run_key(&endpoint.key, run_id, expires).expose() == key.expose()
+    })
 }

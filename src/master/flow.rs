@@ -1,29 +1,33 @@
 //! The run, step by step: each step is journaled before it is done, and can be done twice.
 //!
 //! ```text
-//!  begin ─▶ orchestrator ─▶ create the run ─▶ providers ─┬─▶ collect ─▶ finish
-//!                                             monitor ───┘
-//!  interrupt, stop, a provider that fails: the run is stopped, then collected all the same
+//!  begin ─▶ orchestrator located ─▶ pre_orchestrator providers ─▶ it answers ─▶ create the run
+//!             ─▶ other providers ─▶ monitor ─▶ collect ─▶ providers leave, hosts destroyed ─▶ finish
+//!  interrupt, stop, a provider that fails: the run is stopped, collected and taken down all the same
 //! ```
 
 use std::sync::Arc;
-
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::collect::{self, CollectError, Collected};
 use super::connection::{Connection, ConnectionError};
 use super::home::{Home, HomeError, RunFolder, RunLock, create_private_dir, write_private};
 use super::interrupt::Interrupts;
 use super::journal::{Journal, JournalError, Step};
-use super::local::{self, Leave, LocalError, LocalRunners};
+use super::leave::Leave;
+use super::local::{self, LocalAlias, LocalRunners};
 use super::monitor;
-use super::prepare::{Prepared, ProviderTask};
+use super::prepare::Prepared;
 use super::progress::{MasterEvent, Progress};
+use super::providers::{
+    Driven, End, Fleet, News, ProviderTask, TerraformProvider, TerraformTask, serve_terraform,
+};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
 use crate::api::{RunStatus, RunView};
 use crate::client::ClientError;
+use crate::provider::Phase;
+use crate::render::RenderError;
 use crate::report::Report;
+use crate::terraform::{InitCache, Workspace};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -47,8 +51,12 @@ pub enum RunError {
     Connection(#[from] ConnectionError),
     #[error("the orchestrator did not do as asked")]
     Orchestrator(#[from] ClientError),
+    #[error("could not render the files of a provider instance")]
+    Render(#[from] RenderError),
     #[error("could not save the results of the run")]
     Collect(#[from] CollectError),
+    #[error("interrupted before the run was created")]
+    Interrupted,
     /// The second interrupt: runners are ended by their pipe, results stay where they are.
     #[error("interrupted twice: left at once; `bench run --resume {run_id}` goes on where it stopped")]
     LeftAtOnce { run_id: String },
@@ -84,9 +92,6 @@ struct Session {
     _lock: RunLock,
 }
 
-/// What the task of one provider instance ends with.
-type Settled = (String, Result<(), LocalError>);
-
 impl Session {
     fn begin(home: &Home, prepared: Prepared, progress: Arc<dyn Progress>) -> Result<Session, RunError> {
         let folder = if prepared.resumed {
@@ -114,53 +119,80 @@ impl Session {
 
     async fn drive(&mut self, interrupts: &mut Interrupts) -> Result<Outcome, RunError> {
         self.journal.write(now(), Step::StartOrchestrator)?;
-        let connection = Connection::open(&self.folder, &self.prepared).await?;
-        let outcome = self.with_orchestrator(&connection, interrupts).await;
-        connection.close().await;
-        outcome
-    }
-
-    async fn with_orchestrator(
-        &mut self,
-        connection: &Connection,
-        interrupts: &mut Interrupts,
-    ) -> Result<Outcome, RunError> {
-        let url = connection.record.url.clone();
-        self.journal.write(now(), Step::OrchestratorReady { url: url.clone() })?;
+        let before = self.record.orchestrator.clone();
+        let connection = Connection::locate(&self.folder, &self.prepared, before.as_ref()).await?;
         self.record.orchestrator = Some(connection.record.clone());
         self.record.save(&self.folder.record())?;
-        self.progress.tell(&MasterEvent::OrchestratorReady { url });
+        let mut fleet = Fleet::default();
+        let served = self.serve(&connection, &mut fleet, interrupts).await;
+        let cancelled = served.as_ref().map_or(true, |view| view.status == RunStatus::Cancelled);
+        // Hosts go while the results come.
+        fleet.leave(if cancelled { Leave::AtOnce } else { Leave::Told });
+        let collected = match served {
+            Ok(view) => self.collect(&connection, &view).await.map(|collected| (view, collected)),
+            Err(error) => Err(error),
+        };
+        while let Some((name, news)) = fleet.next().await {
+            self.note_news(&name, news)?;
+        }
+        connection.close().await;
+        let (view, collected) = collected?;
+        self.finish(&view, collected)
+    }
 
+    /// From the first host to the end of the last task.
+    async fn serve(
+        &mut self,
+        connection: &Connection,
+        fleet: &mut Fleet,
+        interrupts: &mut Interrupts,
+    ) -> Result<RunView, RunError> {
+        self.start_providers(Phase::PreOrchestrator, connection, fleet)?;
+        tokio::select! {
+            ready = connection.ready() => ready?,
+            () = interrupts.reached(1) => {
+                self.interrupted = true;
+                self.progress.tell(&MasterEvent::Interrupted);
+                return Err(RunError::Interrupted);
+            }
+        }
+        let url = connection.record.url.clone();
+        self.journal.write(now(), Step::OrchestratorReady { url: url.clone() })?;
+        self.progress.tell(&MasterEvent::OrchestratorReady { url });
         let tasks = self.prepared.total_tasks();
         self.journal.write(now(), Step::CreateRun { tasks })?;
         let view = connection.client.create_run(&self.prepared.create).await?;
         self.journal.write(now(), Step::RunCreated)?;
         self.note_run(&view)?;
-
-        let view = if view.status.is_final() { view } else { self.serve(connection, interrupts).await? };
+        if view.status.is_final() {
+            // What an earlier master made is taken down.
+            fleet.leave(Leave::Told);
+            self.start_providers(Phase::PostRun, connection, fleet)?;
+            return Ok(view);
+        }
+        self.start_providers(Phase::PostRun, connection, fleet)?;
+        let view = self.watch(connection, fleet, interrupts).await?;
         self.note_run(&view)?;
-        self.finish(connection, &view).await
+        Ok(view)
     }
 
-    /// Starts every provider instance (with `--skip-infra` there are none here) and stays until the run has ended and all of them have settled.
-    async fn serve(
+    /// Stays until the run has ended. With `--skip-infra` there are no provider instances.
+    async fn watch(
         &mut self,
         connection: &Connection,
+        fleet: &mut Fleet,
         interrupts: &mut Interrupts,
     ) -> Result<RunView, RunError> {
-        create_private_dir(&self.folder.runner_logs()).map_err(HomeError::Io)?;
-        let (leave, asked) = watch::channel(Leave::No);
-        let mut providers = self.start_providers(connection, &asked)?;
         let run_id = self.folder.run_id.clone();
         let progress = self.progress.clone();
         let ended = monitor::until_ended(&connection.client, &run_id, progress.as_ref());
         tokio::pin!(ended);
-        let view = loop {
+        loop {
             tokio::select! {
-                view = &mut ended => break view?,
-                Some(settled) = providers.join_next() => {
-                    self.settle(settled.expect("a provider's task does not panic"))?;
-                    if providers.is_empty() {
+                view = &mut ended => return Ok(view?),
+                Some((name, news)) = fleet.next() => {
+                    self.note_news(&name, news)?;
+                    if fleet.is_unable() {
                         // Nobody is left who could run a task: either all are done, or they never will be.
                         self.stop_run(connection, "no task runners are left").await?;
                     }
@@ -171,33 +203,78 @@ impl Session {
                     self.stop_run(connection, "interrupted").await?;
                 }
             }
-        };
-        let cancelled = view.status == RunStatus::Cancelled;
-        leave.send_replace(if cancelled { Leave::AtOnce } else { Leave::Told });
-        while let Some(settled) = providers.join_next().await {
-            self.settle(settled.expect("a provider's task does not panic"))?;
         }
-        Ok(view)
     }
 
     fn start_providers(
         &mut self,
+        phase: Phase,
         connection: &Connection,
-        asked: &watch::Receiver<Leave>,
-    ) -> Result<JoinSet<Settled>, RunError> {
-        let mut running = JoinSet::new();
+        fleet: &mut Fleet,
+    ) -> Result<(), RunError> {
         for provider in self.prepared.providers.clone() {
+            if starts_in(&provider) != phase {
+                continue;
+            }
             self.journal.write(now(), Step::SetUpProvider { name: provider.name.clone() })?;
             self.provider_record(&provider.name).status = "running".to_owned();
-            let runners = self.local_runners(connection, &provider);
-            let (progress, asked) = (self.progress.clone(), asked.clone());
-            running.spawn(async move {
-                let served = local::serve(&runners, &provider.aliases, progress.as_ref(), asked).await;
-                (provider.name, served)
-            });
+            match &provider.driven {
+                Driven::Local(aliases) => self.start_local(&provider, aliases.clone(), connection, fleet)?,
+                Driven::Terraform(task) => self.start_terraform(&provider, task, connection, fleet)?,
+            }
         }
         self.record.save(&self.folder.record())?;
-        Ok(running)
+        Ok(())
+    }
+
+    fn start_local(
+        &self,
+        provider: &ProviderTask,
+        aliases: Vec<LocalAlias>,
+        connection: &Connection,
+        fleet: &mut Fleet,
+    ) -> Result<(), RunError> {
+        create_private_dir(&self.folder.runner_logs()).map_err(HomeError::Io)?;
+        let runners = self.local_runners(connection, provider);
+        let progress = self.progress.clone();
+        fleet.start(&provider.name, |line| async move {
+            let served = local::serve(&runners, &aliases, progress.as_ref(), line.leave).await;
+            End { error: served.err().map(|error| crate::cause_chain(&error)), ..End::default() }
+        });
+        Ok(())
+    }
+
+    fn start_terraform(
+        &self,
+        provider: &ProviderTask,
+        task: &TerraformTask,
+        connection: &Connection,
+        fleet: &mut Fleet,
+    ) -> Result<(), RunError> {
+        let hosts = self.prepared.hosts.as_ref().expect("a plan with Terraform was prepared for hosts");
+        let meta_state = self.folder.meta_state();
+        let meta_state = std::path::absolute(&meta_state).unwrap_or(meta_state);
+        let facts = hosts.facts.with(connection.run_key.clone(), meta_state);
+        let files = task.render(&facts, &hosts.facts.runner)?.files;
+        let folder = self.folder.provider(&provider.name);
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let state_copy = self.folder.state_copy(&provider.name);
+        let state_copy = std::path::absolute(&state_copy).unwrap_or(state_copy);
+        let intent = task.intent(&hosts.facts, folder.clone(), state_copy.clone());
+        let workspace =
+            Workspace::new(folder, &hosts.tools, &task.manifest.error_classes).with_state_copy(state_copy);
+        let provider = TerraformProvider {
+            name: provider.name.clone(),
+            workspace,
+            cache: InitCache::new(&hosts.init_cache),
+            files,
+            ledger: hosts.ledger.clone(),
+            intent,
+            keep: self.prepared.keep,
+            progress: self.progress.clone(),
+        };
+        fleet.start(&provider.name.clone(), |line| serve_terraform(provider, line));
+        Ok(())
     }
 
     fn local_runners(&self, connection: &Connection, provider: &ProviderTask) -> LocalRunners {
@@ -217,17 +294,39 @@ impl Session {
         }
     }
 
-    /// Notes what became of a provider instance. Its failure does not stop the others.
-    fn settle(&mut self, (name, served): Settled) -> Result<(), RunError> {
-        let error = served.err().map(|error| crate::cause_chain(&error));
+    /// Notes what a provider instance tells. Its failure does not stop the others.
+    fn note_news(&mut self, name: &str, news: News) -> Result<(), RunError> {
+        match news {
+            News::Up(hosts) => {
+                self.journal.write(now(), Step::HostsUp { name: name.to_owned(), hosts: hosts.len() })?;
+                let record = self.provider_record(name);
+                (record.instances, record.hosts) = (hosts.len() as u64, hosts);
+            }
+            News::Failed { error, hosts } => {
+                let record = self.provider_record(name);
+                record.status = "failed".to_owned();
+                record.error = Some(error);
+                (record.instances, record.hosts) = (hosts.len() as u64, hosts);
+            }
+            News::Ended(end) => self.settle(name, end)?,
+        }
+        Ok(self.record.save(&self.folder.record())?)
+    }
+
+    fn settle(&mut self, name: &str, end: End) -> Result<(), RunError> {
+        let record = self.provider_record(name);
+        record.kept = end.kept;
+        if record.error.is_none() {
+            record.error.clone_from(&end.error);
+        }
+        let error = record.error.clone();
         let status = if error.is_some() { "failed" } else { "done" }.to_owned();
-        let record = self.provider_record(&name);
         record.status.clone_from(&status);
-        record.error.clone_from(&error);
-        self.record.save(&self.folder.record())?;
-        self.journal.write(now(), Step::ProviderSettled { name: name.clone(), status: status.clone() })?;
+        self.record.leftovers.retain(|leftover| leftover.provider != name);
+        self.record.leftovers.extend(end.leftovers);
+        self.journal.write(now(), Step::ProviderSettled { name: name.to_owned(), status: status.clone() })?;
         let status = error.map_or(status, |error| format!("failed: {error}"));
-        self.progress.tell(&MasterEvent::ProviderSettled { name, status });
+        self.progress.tell(&MasterEvent::ProviderSettled { name: name.to_owned(), status });
         Ok(())
     }
 
@@ -250,19 +349,32 @@ impl Session {
         Ok(())
     }
 
-    async fn finish(&mut self, connection: &Connection, view: &RunView) -> Result<Outcome, RunError> {
+    async fn collect(&mut self, connection: &Connection, view: &RunView) -> Result<Collected, RunError> {
         self.journal.write(now(), Step::Collect)?;
         self.progress.tell(&MasterEvent::Collecting);
-        let Collected { report, results_dir } =
+        let collected =
             collect::collect(&self.folder, &connection.client, &self.record, view, &self.prepared).await?;
-        self.journal.write(now(), Step::Collected { results_dir: results_dir.clone() })?;
+        self.journal.write(now(), Step::Collected { results_dir: collected.results_dir.clone() })?;
+        Ok(collected)
+    }
+
+    fn finish(&mut self, view: &RunView, collected: Collected) -> Result<Outcome, RunError> {
         self.record.finished_at = Some(now());
         self.record.save(&self.folder.record())?;
         let status = self.record.status.word().to_owned();
         self.journal.write(now(), Step::Finished { status })?;
         self.progress.tell(&MasterEvent::Finished { status: view.status });
         let (record, interrupted) = (self.record.clone(), self.interrupted);
+        let Collected { report, results_dir } = collected;
         Ok(Outcome { record, report, results_dir, interrupted })
+    }
+}
+
+/// Task runners of this machine need a run to work for, whatever their manifest says.
+fn starts_in(provider: &ProviderTask) -> Phase {
+    match provider.driven {
+        Driven::Local(_) => Phase::PostRun,
+        Driven::Terraform(_) => provider.phase,
     }
 }
 

@@ -66,6 +66,11 @@ impl Home {
         self.root.join("locks")
     }
 
+    /// Folders that `terraform init` has filled, shared by all runs.
+    pub fn init_cache(&self) -> PathBuf {
+        self.root.join("init")
+    }
+
     pub fn run(&self, run_id: &RunId) -> RunFolder {
         RunFolder {
             run_id: run_id.clone(),
@@ -159,6 +164,18 @@ impl RunFolder {
     }
     pub fn runner_logs(&self) -> PathBuf {
         self.root.join("logs")
+    }
+    /// Rendered module, state and logs of a provider instance.
+    pub fn provider(&self, name: &str) -> PathBuf {
+        self.root.join("providers").join(name)
+    }
+    /// Where the state of a provider instance is copied after each operation.
+    pub fn state_copy(&self, name: &str) -> PathBuf {
+        self.root.join("states").join(format!("{name}.tfstate"))
+    }
+    /// State that tells modules where this run's orchestrator is.
+    pub fn meta_state(&self) -> PathBuf {
+        self.root.join("orchestrator.tfstate")
     }
     pub fn results(&self) -> &Path {
         &self.results

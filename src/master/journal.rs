@@ -32,6 +32,10 @@ pub enum Step {
     SetUpProvider {
         name: String,
     },
+    HostsUp {
+        name: String,
+        hosts: usize,
+    },
     ProviderSettled {
         name: String,
         status: String,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  cli ──▶ flow ──▶ orchestrator (in this process, or one that answers elsewhere)
-//!            │ ──▶ local (task runners on this machine, CPUs under a lock)
+//!            │ ──▶ providers (one task each: hosts by Terraform, or local: task runners on this machine)
 //!            │ ──▶ watch (events of the run) ──▶ Progress (terminal, plain lines)
 //!            └──▶ collect (results, reports)
 //!  each step is written to the journal before it is done; `run.json` says where the run stands
@@ -16,9 +16,11 @@ pub mod flow;
 pub mod home;
 pub mod interrupt;
 pub mod journal;
+pub mod leave;
 pub mod local;
 pub mod monitor;
 pub mod prepare;
 pub mod progress;
+pub mod providers;
 pub mod record;
 pub mod stop;

@@ -4,17 +4,26 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use std::sync::Arc;
+
+use super::connection::OrchestratorSource;
 use super::docker::{self, NoEngine};
 use super::home::{Home, HomeError, RunFolder};
 use super::local::{Container, LocalAlias};
+use super::providers::{self, Driven, HostFacts, ProviderTask, TerraformTask};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
 use crate::api::{CreateRun, ResultsPolicy, RunId, TaskCounts, Workload, WorkloadKind};
-use crate::client::Endpoint;
+use crate::client::{Endpoint, Secret};
 use crate::config::{self, ConfigError, RunConfig};
+use crate::ledger::Ledger;
+use crate::orchestrator::auth::run_key;
+use crate::owner::{OwnerError, OwnerId};
 use crate::plan::{Plan, PlanError, PlannedProvider, PlannedType, plan};
-use crate::provider::{Driver, MachineFacts, Phase, Registry};
+use crate::provider::{Driver, MachineFacts, OrchestratorKind, Registry};
+use crate::render::{RenderError, Runner};
 use crate::report::PlanFact;
 use crate::runner::workload::{self, PreflightError};
+use crate::terraform::{BinaryError, SourceError, Tools};
 
 /// The instance type of the local backend that runs task runners in containers.
 const DOCKER: &str = "docker";
@@ -26,8 +35,11 @@ pub struct Prepared {
     pub create: CreateRun,
     pub providers: Vec<ProviderTask>,
     pub plan_facts: Vec<PlanFact>,
-    /// An orchestrator that answers already; without it one is started inside the master.
-    pub orchestrator: Option<Endpoint>,
+    pub orchestrator: OrchestratorSource,
+    /// What hosts are made with; absent where no provider instance makes any.
+    pub hosts: Option<Hosts>,
+    /// Hosts are left running at the end.
+    pub keep: bool,
     pub config_file: PathBuf,
     pub config_text: String,
     pub config_sha256: String,
@@ -43,12 +55,14 @@ pub struct Prepared {
     pub resumed: bool,
 }
 
-/// What one provider instance has to do.
+/// What all provider instances with Terraform share.
 #[derive(Debug, Clone)]
-pub struct ProviderTask {
-    pub name: String,
-    pub phase: String,
-    pub aliases: Vec<LocalAlias>,
+pub struct Hosts {
+    pub facts: HostFacts,
+    pub tools: Tools,
+    pub init_cache: PathBuf,
+    /// Where it is written down what is about to be made.
+    pub ledger: Ledger,
 }
 
 /// What the command line says beside the config.
@@ -59,6 +73,10 @@ pub struct Options {
     pub debug: bool,
     /// Start no task runners.
     pub skip_infra: bool,
+    /// Leave the hosts running at the end.
+    pub keep: bool,
+    /// Who the hosts belong to; absent: this user.
+    pub owner: Option<OwnerId>,
     pub orchestrator: Option<Endpoint>,
 }
 
@@ -68,8 +86,22 @@ pub enum PrepareError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("this version of bench brings up hosts of no other backend than those with the local driver; the config also names {}", .0.join(", "))]
-    NoDriver(Vec<String>),
+    #[error(
+        "hosts of {} cannot reach an orchestrator inside this process: start one at an address that they reach \
+         (`bench orchestrator --help`) and give it with --orchestrator-url",
+        .0.join(", ")
+    )]
+    NotReachable(Vec<String>),
+    #[error(transparent)]
+    Terraform(#[from] BinaryError),
+    #[error("could not read the module of the provider instance `{provider}`")]
+    Module { provider: String, source: SourceError },
+    #[error("could not render the provider instance `{provider}`")]
+    Render { provider: String, source: RenderError },
+    #[error("could not read this program, which hosts would be given")]
+    Program(#[source] std::io::Error),
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     #[error("the workload cannot run on this machine")]
     Workload(#[from] PreflightError),
     #[error(transparent)]
@@ -108,6 +140,9 @@ pub async fn new_run(
         mock: options.mock,
         debug: options.debug,
         skip_infra: options.skip_infra,
+        keep: options.keep,
+        owner: options.owner,
+        expires_at: None,
         orchestrator: options.orchestrator,
         resumed: false,
     };
@@ -137,6 +172,10 @@ pub async fn old_run(
         mock: record.mock,
         debug: options.debug,
         skip_infra: options.skip_infra,
+        keep: options.keep,
+        // Hosts that are there carry them in their tags.
+        owner: record.owner.or(options.owner),
+        expires_at: record.expires_at,
         orchestrator: options.orchestrator,
         resumed: true,
     };
@@ -152,6 +191,9 @@ struct Given {
     mock: bool,
     debug: bool,
     skip_infra: bool,
+    keep: bool,
+    owner: Option<OwnerId>,
+    expires_at: Option<i64>,
     orchestrator: Option<Endpoint>,
     resumed: bool,
 }
@@ -165,12 +207,21 @@ async fn prepare(
     let plan = plan(&config, registry, MachineFacts::read())?;
     plan.check_limits(&config.limits)?;
     let workload = effective_workload(&config, given.mock);
-    let providers = if given.skip_infra {
-        Vec::new()
+    let program = std::env::current_exe().map_err(PrepareError::Process)?;
+    let orchestrator = match &given.orchestrator {
+        Some(endpoint) => OrchestratorSource::Answering(endpoint.clone()),
+        None => OrchestratorSource::Inside,
+    };
+    let (providers, hosts) = if given.skip_infra {
+        (Vec::new(), None)
     } else {
-        refuse_other_drivers(&plan)?;
-        workload::preflight(&workload)?;
-        local_providers(&plan, config.task_runners.image.as_deref()).await?
+        check_reach(&plan, &orchestrator)?;
+        if plan.providers.iter().any(|provider| provider.driver == Driver::Local) {
+            workload::preflight(&workload)?;
+        }
+        let providers = provider_tasks(&plan, registry, config.task_runners.image.as_deref()).await?;
+        let hosts = hosts(home, &config, &plan, &providers, &given, &program)?;
+        (providers, hosts)
     };
     let limits = &config.limits;
     Ok(Prepared {
@@ -187,13 +238,15 @@ async fn prepare(
         },
         providers,
         plan_facts: plan.providers.iter().flat_map(plan_facts).collect(),
-        orchestrator: given.orchestrator,
+        orchestrator,
+        hosts,
+        keep: given.keep,
         config_file: given.config_file,
         config_sha256: digest(&config.text),
         config_text: config.text,
         working_directory: given.working_directory,
         cpu_locks: home.cpu_locks(),
-        program: std::env::current_exe().map_err(PrepareError::Process)?,
+        program,
         mock: given.mock,
         debug: given.debug,
         ttl_seconds: u64::from(limits.ttl_minutes) * 60,
@@ -201,10 +254,55 @@ async fn prepare(
     })
 }
 
-fn refuse_other_drivers(plan: &Plan) -> Result<(), PrepareError> {
-    let others = plan.providers.iter().filter(|provider| provider.driver != Driver::Local);
-    let names: Vec<String> = others.map(|provider| format!("`{}`", provider.name)).collect();
-    if names.is_empty() { Ok(()) } else { Err(PrepareError::NoDriver(names)) }
+/// Hosts in a cloud need an orchestrator with a public address.
+fn check_reach(plan: &Plan, orchestrator: &OrchestratorSource) -> Result<(), PrepareError> {
+    let far = plan.providers.iter().filter(|provider| {
+        provider.driver != Driver::Local && provider.orchestrator == OrchestratorKind::Public
+    });
+    let names: Vec<String> = far.map(|provider| format!("`{}`", provider.name)).collect();
+    if names.is_empty() || orchestrator.is_public() { Ok(()) } else { Err(PrepareError::NotReachable(names)) }
+}
+
+/// What hosts are made with, where some are; every folder is rendered once to see that it can be.
+fn hosts(
+    home: &Home,
+    config: &RunConfig,
+    plan: &Plan,
+    providers: &[ProviderTask],
+    given: &Given,
+    program: &Path,
+) -> Result<Option<Hosts>, PrepareError> {
+    let tasks: Vec<&TerraformTask> = providers.iter().filter_map(ProviderTask::terraform).collect();
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    let tools = Tools::find()?;
+    let source = &plan.runner_source;
+    let binaries = match tasks.iter().any(|task| task.takes_binaries()) {
+        true => {
+            providers::binaries(source, MachineFacts::read().arch, program).map_err(PrepareError::Program)?
+        }
+        false => Default::default(),
+    };
+    let ttl = i64::from(plan.ttl_minutes) * 60;
+    let facts = HostFacts {
+        run_id: given.run_id.clone(),
+        owner: OwnerId::resolve(given.owner.clone())?,
+        ruby_version: config.ruby_version.clone(),
+        mock: given.mock,
+        debug: given.debug,
+        ttl_minutes: plan.ttl_minutes,
+        expires_at: given.expires_at.unwrap_or_else(|| jiff::Timestamp::now().as_second() + ttl),
+        runner: Runner::new(source, binaries),
+    };
+    // As long as the real one.
+    let key = run_key(&Secret::new("none"), &given.run_id, facts.expires_at);
+    let looks = facts.with(key, home.run(&given.run_id).meta_state());
+    for task in tasks {
+        let failed = |source| PrepareError::Render { provider: task.planned.name.clone(), source };
+        task.render(&looks, &facts.runner).map_err(failed)?;
+    }
+    Ok(Some(Hosts { facts, tools, init_cache: home.init_cache(), ledger: Ledger::of(home) }))
 }
 
 fn effective_workload(config: &RunConfig, mock: bool) -> Workload {
@@ -215,22 +313,39 @@ fn effective_workload(config: &RunConfig, mock: bool) -> Workload {
     workload
 }
 
-async fn local_providers(plan: &Plan, image: Option<&str>) -> Result<Vec<ProviderTask>, PrepareError> {
-    let in_containers = plan.providers.iter().flat_map(|p| &p.instance_types).any(is_container);
-    let container = if in_containers {
+async fn provider_tasks(
+    plan: &Plan,
+    registry: &Registry,
+    image: Option<&str>,
+) -> Result<Vec<ProviderTask>, PrepareError> {
+    let local = plan.providers.iter().filter(|provider| provider.driver == Driver::Local);
+    let container = if local.flat_map(|p| &p.instance_types).any(is_container) {
         let image = image.unwrap_or(docker::DEFAULT_IMAGE).to_owned();
         Some(Container { engine: docker::reachable_engine().await?, image })
     } else {
         None
     };
-    Ok(plan.providers.iter().map(|provider| provider_task(provider, container.as_ref())).collect())
+    let task = |provider: &PlannedProvider| {
+        let driven = match provider.driver {
+            Driver::Local => Driven::Local(local_aliases(provider, container.as_ref())),
+            Driver::Terraform => Driven::Terraform(Arc::new(load(provider, registry)?)),
+        };
+        Ok(ProviderTask { name: provider.name.clone(), phase: provider.phase, driven })
+    };
+    plan.providers.iter().map(task).collect()
+}
+
+fn load(provider: &PlannedProvider, registry: &Registry) -> Result<TerraformTask, PrepareError> {
+    let backend = registry.get(&provider.backend).expect("the plan was made with this registry");
+    TerraformTask::load(provider, backend)
+        .map_err(|source| PrepareError::Module { provider: provider.name.clone(), source })
 }
 
 fn is_container(planned: &PlannedType) -> bool {
     planned.instance_type == DOCKER
 }
 
-fn provider_task(provider: &PlannedProvider, container: Option<&Container>) -> ProviderTask {
+fn local_aliases(provider: &PlannedProvider, container: Option<&Container>) -> Vec<LocalAlias> {
     let aliases = provider.instance_types.iter().map(|planned| LocalAlias {
         alias: planned.alias.clone(),
         instance_type: planned.instance_type.clone(),
@@ -238,19 +353,7 @@ fn provider_task(provider: &PlannedProvider, container: Option<&Container>) -> P
         slots: planned.effective_vcpu.min(planned.tasks) as usize,
         container: container.filter(|_| is_container(planned)).cloned(),
     });
-    ProviderTask {
-        name: provider.name.clone(),
-        phase: phase_word(provider.phase).to_owned(),
-        aliases: aliases.collect(),
-    }
-}
-
-/// As it stands in manifests.
-fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::PreOrchestrator => "pre_orchestrator",
-        Phase::PostRun => "post_run",
-    }
+    aliases.collect()
 }
 
 fn plan_facts(provider: &PlannedProvider) -> impl Iterator<Item = PlanFact> {
@@ -292,17 +395,29 @@ impl Prepared {
             orchestrator: None,
             tasks: TaskCounts { total, pending: total, ..TaskCounts::default() },
             providers: self.providers.iter().map(ProviderTask::new_record).collect(),
+            leftovers: Vec::new(),
+            owner: self.hosts.as_ref().map(|hosts| hosts.facts.owner.clone()),
+            expires_at: self.hosts.as_ref().map(|hosts| hosts.facts.expires_at),
         }
     }
 }
 
 impl ProviderTask {
+    fn terraform(&self) -> Option<&TerraformTask> {
+        match &self.driven {
+            Driven::Terraform(task) => Some(task),
+            Driven::Local(_) => None,
+        }
+    }
+
     fn new_record(&self) -> ProviderRecord {
         ProviderRecord {
             name: self.name.clone(),
-            phase: self.phase.clone(),
+            phase: self.phase,
             status: "pending".to_owned(),
-            instances: 1,
+            instances: if self.terraform().is_some() { 0 } else { 1 },
+            hosts: Vec::new(),
+            kept: false,
             error: None,
         }
     }

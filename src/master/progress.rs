@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::api::{Event, RunId, RunStatus, TaskCounts};
+use crate::terraform::{self, FailureClass, Operation};
 
 #[derive(Debug, Clone)]
 pub enum MasterEvent {
@@ -29,6 +30,25 @@ pub enum MasterEvent {
         alias: String,
         status: String,
         log: PathBuf,
+    },
+    /// Terraform of a provider instance has got further.
+    ProviderProgress {
+        name: String,
+        operation: Operation,
+        progress: terraform::Progress,
+    },
+    /// All hosts of a provider instance are made.
+    ProviderUp {
+        name: String,
+        hosts: usize,
+    },
+    /// A provider instance could not be set up as planned; `hosts` came up all the same.
+    ProviderFailed {
+        name: String,
+        error: String,
+        class: Option<FailureClass>,
+        next_step: String,
+        hosts: usize,
     },
     ProviderSettled {
         name: String,

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::home::write_private;
 use crate::api::{RunId, RunStatus, TaskCounts};
+use crate::owner::OwnerId;
+use crate::provider::Phase;
+use crate::terraform::Instance;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -29,6 +33,15 @@ pub struct RunRecord {
     pub tasks: TaskCounts,
     #[serde(default)]
     pub providers: Vec<ProviderRecord>,
+    /// What could not be removed.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
+    /// Who the hosts belong to, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerId>,
+    /// Deadline of the hosts, seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,14 +96,70 @@ impl RecordStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderRecord {
     pub name: String,
-    /// `pre_orchestrator` or `post_run`.
-    pub phase: String,
+    pub phase: Phase,
     /// `pending`, `running`, `done` or `failed`.
     pub status: String,
     /// Hosts it made; 1 for this machine.
     pub instances: u64,
+    /// Hosts that were made for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostRecord>,
+    /// Its hosts were left running, until their deadline ends them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A host that a provider instance made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// The module's own key: alias and number.
+    pub key: String,
+    /// The cloud's id.
+    pub id: String,
+    pub alias: String,
+    pub instance_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_ip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_ip: Option<String>,
+}
+
+impl HostRecord {
+    pub fn list(instances: &IndexMap<String, Instance>) -> Vec<HostRecord> {
+        let record = |(key, instance): (&String, &Instance)| HostRecord {
+            key: key.clone(),
+            id: instance.id.clone(),
+            alias: instance.alias.clone(),
+            instance_type: instance.instance_type.clone(),
+            public_ip: instance.public_ip.clone(),
+            private_ip: instance.private_ip.clone(),
+        };
+        instances.iter().map(record).collect()
+    }
+}
+
+/// Something that was made and may still be there, and cost money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftover {
+    /// Name of the provider instance.
+    pub provider: String,
+    /// What it is, as Terraform or the sweep names it.
+    pub resource: String,
+    /// The cloud's id, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+impl std::fmt::Display for Leftover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.resource, self.provider)?;
+        match &self.id {
+            Some(id) => write!(f, " ({id})"),
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -259,6 +259,13 @@ impl Workspace {
         Ok(Destroyed { progress, remaining: state.resources.into_iter().map(|r| r.address).collect() })
     }
 
+    /// The hosts that the state's outputs tell of, also after an apply that failed; none where there are none.
+    pub fn known_instances(&self) -> IndexMap<String, Instance> {
+        let state = State::read(&self.folder.join(STATE_FILE)).ok().flatten().unwrap_or_default();
+        let told = state.outputs.get("task_runner_instances").cloned();
+        told.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+    }
+
     pub(super) fn files_failed(&self, source: io::Error) -> TerraformError {
         TerraformError::Files { folder: self.folder.clone(), source }
     }

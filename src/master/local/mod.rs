@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use self::process::{RunnerProcess, end, next_end};
 use super::cpus::{self, CpuLock, Taken};
+use super::leave::{Leave, asked};
 use super::progress::{MasterEvent, Progress};
 use crate::api::{Alias, RunId};
 use crate::runner::topology::{self, Topology};
@@ -25,16 +26,6 @@ use crate::runner::topology::{self, Topology};
 /// few enough that a runner that cannot work is seen within seconds.
 const MAX_DEATHS: usize = 5;
 const CPU_POLL: Duration = Duration::from_millis(200);
-
-/// Whether runners should go, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    No,
-    /// The run has ended: they were told, or are about to be.
-    Told,
-    /// The run was cancelled: what they are doing counts for nothing any more.
-    AtOnce,
-}
 
 /// What runners of this machine are started with.
 #[derive(Debug, Clone)]
@@ -185,13 +176,4 @@ async fn serve_alias(
         slots[slot] = Some(RunnerProcess::start(runners, alias, slot, &pinned)?);
     }
     Ok(())
-}
-
-/// Returns once runners should go; never, if nobody can say so any more.
-async fn asked(leave: &mut watch::Receiver<Leave>) -> Leave {
-    let asked = leave.wait_for(|leave| *leave != Leave::No).await.ok().map(|leave| *leave);
-    match asked {
-        Some(how) => how,
-        None => std::future::pending().await,
-    }
 }

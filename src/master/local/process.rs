@@ -10,8 +10,9 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::arguments::runner_arguments;
-use super::{Leave, LocalAlias, LocalError, LocalRunners};
+use super::{LocalAlias, LocalError, LocalRunners};
 use crate::master::home::create_private_dir;
+use crate::master::leave::Leave;
 
 /// How long runners of a run that has ended have to leave by themselves.
 const LEAVE_GRACE: Duration = Duration::from_secs(4);

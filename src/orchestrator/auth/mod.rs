@@ -15,5 +15,5 @@ pub use access::{Access, Caller};
 pub use buckets::Buckets;
 pub(super) use keyring::write_private;
 pub use keyring::{KeyError, KeyInfo, Keyring, KeyringFile};
-pub use run_key::{BadKey, RunClaims, run_key};
+pub use run_key::{BadKey, RunClaims, run_key, run_key_expiry};
 pub use session::{Role, Session, Sessions};

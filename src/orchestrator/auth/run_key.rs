@@ -49,6 +49,11 @@ pub fn run_key(admin: &Secret, run: &RunId, expires: i64) -> Secret {
     Secret::new(text)
 }
 
+/// When a run key expires, epoch seconds; nothing is verified. `None` where the text is no run key.
+pub fn run_key_expiry(key: &Secret) -> Option<i64> {
+    parse(key.expose()).map(|parts| parts.expires)
+}
+
 /// Names a key without telling anything about it: 8 hexadecimal digits of its digest.
 pub(super) fn key_id(key: &Secret) -> String {
     let digest = Sha256::new().chain_update("bench key id\0").chain_update(key.expose()).finalize();
