@@ -44,6 +44,7 @@ fn task(alias: u32, number: u32) -> TaskResult {
             benchmarks: (0..BENCHMARKS).map(series).collect(),
             executions: vec![],
         }),
+        unreadable: None,
     }
 }
 

@@ -31,7 +31,7 @@ pub struct CreateRun {
     /// A task that nobody could claim for this long fails with reason `unclaimed`. Counted from the last
     /// moment at which a runner of its provider and alias was seen, 60 to 604,800 s.
     #[serde(default = "default_pending_timeout_seconds")]
-    #[schema(minimum = 60, maximum = 604_800)]
+    #[schema(minimum = 1, maximum = 604_800)]
     pub pending_timeout_seconds: u32,
     /// Seed of the random order in which tasks are handed out; recorded so that the order can be repeated.
     #[serde(default)]

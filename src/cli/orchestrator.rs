@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "MIB", default_value_t = Limits::default().upload_bytes >> 20,
         value_parser = clap::value_parser!(u64).range(1..=1 << 22))]
     max_upload_mib: u64,
-    /// Connections open at once
+    /// Connections open at once; half of them at most from one address
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections as u32,
         value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: u32,
@@ -152,6 +152,7 @@ fn config(args: Args, home: &Path) -> Result<ServerConfig, anyhow::Error> {
             run_key_per_second: args.rate_limit.into(),
             upload_bytes: args.max_upload_mib << 20,
             connections: args.max_connections as usize,
+            connections_per_peer: args.max_connections.div_ceil(2) as usize,
             ..Limits::default()
         },
     })

@@ -27,8 +27,6 @@ pub enum CollectError {
     Archive(#[from] BadArchive),
     #[error("could not write the results")]
     Io(#[from] std::io::Error),
-    #[error("{path} of a task cannot be understood; it is left as it is")]
-    Malformed { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
     Report(#[from] ReportError),
 }
@@ -80,10 +78,15 @@ fn unpack_and_report(
 
 fn task_result(results: &Path, task: TaskView) -> Result<TaskResult, CollectError> {
     let folder = results.join(format!("{}-{}", task.alias, task.number));
+    // One task's files must not keep the others' results back: what is wrong with them is said.
+    let mut unreadable = text_if_there(&folder.join(archive::UNREADABLE))?.map(|text| text.trim().to_owned());
+    let metadata = parsed_if_there(&folder.join("metadata.json"), &mut unreadable)?;
+    let output = parsed_if_there(&folder.join("output.json"), &mut unreadable)?;
     Ok(TaskResult {
         task_id: Some(task.id),
-        metadata: read_if_there(&folder.join("metadata.json"))?,
-        output: read_if_there(&folder.join("output.json"))?,
+        metadata,
+        output,
+        unreadable,
         provider: task.provider,
         instance_type: task.instance_type,
         alias: task.alias,
@@ -95,11 +98,26 @@ fn task_result(results: &Path, task: TaskView) -> Result<TaskResult, CollectErro
     })
 }
 
-fn read_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CollectError> {
+/// Notes in `unreadable` why a file that is there is not what it should be.
+fn parsed_if_there<T: DeserializeOwned>(
+    path: &Path,
+    unreadable: &mut Option<String>,
+) -> Result<Option<T>, CollectError> {
+    let Some(text) = text_if_there(path)? else { return Ok(None) };
+    match serde_json::from_str(&text) {
+        Ok(parsed) => Ok(Some(parsed)),
+        Err(error) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            unreadable.get_or_insert_with(|| format!("{name} cannot be understood: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+fn text_if_there(path: &Path) -> Result<Option<String>, CollectError> {
     match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| CollectError::Malformed { path: path.to_owned(), source }),
+        // What is no UTF-8 is no JSON either, and says so when it is parsed.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -39,6 +39,8 @@ pub enum TlsMode {
 pub struct Limits {
     /// Open at once; more wait in the kernel's queue.
     pub connections: usize,
+    /// Open at once from one address; more are closed at once. Runners of a site may share an address.
+    pub connections_per_peer: usize,
     /// Requests a second with one run key, which all runners of a run share; twice as many in a burst.
     pub run_key_per_second: f64,
     /// Requests a second with a wrong key or none, from one address.
@@ -65,6 +67,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 16_384,
+            connections_per_peer: 8_192,
             run_key_per_second: 20_000.0,
             refused_per_second: 10.0,
             json_bytes: 64 << 10,

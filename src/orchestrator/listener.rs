@@ -1,7 +1,7 @@
 //! Takes connections and serves HTTP/1.1 on them, so that slow and silent clients cost next to nothing.
 //!
 //! ```text
-//!  accept (bounded by a semaphore) ─▶ TLS handshake (timeout) ─▶ headers (timeout) ─▶ router
+//!  accept (bounded in all and by address) ─▶ TLS handshake (timeout) ─▶ headers (timeout) ─▶ router
 //! ```
 
 use std::io;
@@ -26,6 +26,7 @@ use tower::Service as _;
 
 use super::Limits;
 use super::metrics::Metrics;
+use super::peers::{PeerSlot, Peers};
 
 /// Address of the client, added to every request.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,7 @@ impl Listener {
     /// Serves until told to stop, then lets open requests end within the deadline.
     pub async fn run(self, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let peers = Peers::new(self.limits.connections_per_peer);
         let graceful = GracefulShutdown::new();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
@@ -67,8 +69,12 @@ impl Listener {
             let slot = slot.expect("the semaphore is never closed");
             match accepted {
                 Ok((stream, peer)) => {
+                    let Some(peer_slot) = peers.enter(peer.ip()) else {
+                        self.metrics.refused("peer_connections");
+                        continue;
+                    };
                     let connection = Connection {
-                        slot,
+                        slot: (slot, peer_slot),
                         http: http.clone(),
                         tls: self.tls.clone(),
                         router: self.router.clone(),
@@ -94,7 +100,7 @@ impl Listener {
 
 struct Connection {
     /// Free again when the connection ends.
-    slot: OwnedSemaphorePermit,
+    slot: (OwnedSemaphorePermit, PeerSlot),
     http: http1::Builder,
     tls: Option<TlsAcceptor>,
     router: Router,

@@ -12,6 +12,7 @@ mod config;
 mod http;
 mod listener;
 mod metrics;
+mod peers;
 mod server;
 pub mod storage;
 pub mod store;

@@ -64,6 +64,9 @@ pub struct TaskResult {
     pub metadata: Option<TaskMetadata>,
     #[serde(default)]
     pub output: Option<TaskOutput>,
+    /// Why its files, or some of them, could not be taken in; they stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 impl TaskResult {

@@ -94,6 +94,7 @@ pub(super) fn task_with(name: &str, number: u32, benchmarks: Vec<Benchmark>) -> 
         attempts: 1,
         metadata: Some(metadata(name, number)),
         output: Some(TaskOutput { schema: 1, workload: "sort".to_owned(), benchmarks, executions: vec![] }),
+        unreadable: None,
     }
 }
 

@@ -15,6 +15,8 @@ use crate::runner::kernels;
 pub enum WarningKind {
     /// Tasks failed, were lost or cancelled: the rest may be a selection.
     TasksMissing,
+    /// Results that are there, or were, but cannot be taken in.
+    Unreadable,
     TooFewTasks,
     Steal,
     CpuPressure,
@@ -82,6 +84,7 @@ fn of_alias(alias: &Alias, tasks: &[&TaskResult]) -> Vec<Warning> {
         .filter_map(|task| Some((task.number, task.metadata.as_ref()?)))
         .collect();
     let mut found: Vec<Warning> = missing(alias, tasks).into_iter().collect();
+    found.extend(unreadable(alias, tasks));
     found.extend(LIMITS.iter().filter_map(|limit| above(limit, alias, &measured)));
     found.extend(placement(alias, &measured));
     found
@@ -97,6 +100,15 @@ fn missing(alias: &Alias, tasks: &[&TaskResult]) -> Option<Warning> {
         format!("{} of {} tasks did not complete ({})", missing.len(), tasks.len(), reasons.join(", "));
     let numbers = missing.iter().map(|task| task.number).collect();
     (!missing.is_empty()).then(|| warning(WarningKind::TasksMissing, alias, numbers, message))
+}
+
+fn unreadable(alias: &Alias, tasks: &[&TaskResult]) -> Option<Warning> {
+    let reasons = tasks.iter().filter_map(|task| Some((task.number, task.unreadable.as_ref()?)));
+    let (numbers, reasons): (Vec<u32>, Vec<&String>) = reasons.unzip();
+    let first = reasons.first()?;
+    let message =
+        format!("results of {} of {} tasks could not be taken in: {first}", numbers.len(), tasks.len());
+    Some(warning(WarningKind::Unreadable, alias, numbers, message))
 }
 
 pub(super) fn state_word(state: TaskState) -> &'static str {
@@ -268,6 +280,15 @@ mod tests {
         assert_eq!(report.warnings[0].message, "2 of 5 tasks did not complete (1 lost, 1 timeout)");
         assert_eq!(report.warnings[0].tasks, [4, 5]);
         assert_eq!(report.summary[0].warnings, [WarningKind::TasksMissing]);
+    }
+
+    #[test]
+    fn results_that_cannot_be_read_are_told_with_the_reason() {
+        let mut tasks = quiet();
+        tasks[1].unreadable = Some("it is gone".to_owned());
+        let report = Report::new(sample::facts(&["a"]), tasks);
+        assert_eq!(report.warnings[0].message, "results of 1 of 3 tasks could not be taken in: it is gone");
+        assert_eq!(report.warnings[0].tasks, [2]);
     }
 
     #[test]

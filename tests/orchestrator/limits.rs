@@ -130,6 +130,22 @@ async fn oversized_headers_are_refused() {
 }
 
 #[tokio::test]
+async fn one_address_does_not_take_all_connections() {
+    let server = Server::start_with(|config| config.limits.connections_per_peer = 1).await;
+    let mut first = TcpStream::connect(server.running.address()).await.unwrap();
+    first.write_all(b"GET /up HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(left_alone_after(&server, b"").await, "", "the second one is closed at once");
+    drop(first);
+    let admin = server.admin();
+    while admin.up().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn more_connections_than_allowed_wait_their_turn() {
     let server = Server::start_with(|config| config.limits.connections = 2).await;
     let first = TcpStream::connect(server.running.address()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench::api::{ClaimResponse, ReleaseRequest};
+use bench::api::{ClaimResponse, ReleaseRequest, TaskView};
 
 use crate::harness::{Server, archive, claim, claimed, create, finish_one, run_id, upload};
 
@@ -46,6 +46,26 @@ async fn a_claim_that_does_not_wait_is_answered_at_once() {
     claimed(&runner, "r", "runner-1").await;
     let answer = runner.claim(&run_id("r"), &claim("runner-2", 0)).await.unwrap();
     assert!(matches!(answer, ClaimResponse::Wait { retry_after_seconds } if retry_after_seconds > 0.0));
+}
+
+#[tokio::test]
+async fn tasks_that_nobody_claims_fail_at_their_deadline_with_the_reason() {
+    let server = Server::start().await;
+    let mut run = create("r", 2);
+    run.pending_timeout_seconds = 1;
+    let admin = server.admin();
+    admin.create_run(&run).await.unwrap();
+    let view = loop {
+        let view = admin.run(&run_id("r")).await.unwrap();
+        if view.status.is_final() {
+            break view;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(view.tasks.failed, 2, "{view:?}");
+    let tasks = admin.tasks(&run_id("r")).await.unwrap();
+    let unclaimed = |task: &TaskView| task.reason.as_deref() == Some("unclaimed") && task.attempts == 0;
+    assert!(tasks.iter().all(unclaimed), "{tasks:?}");
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub enum BadArchive {
     BadPath(String),
     #[error("a path stands in it twice")]
     Duplicate,
+    #[error("it holds no file")]
+    Empty,
     #[error("it has more than {0} entries")]
     TooManyEntries(u64),
     #[error("it is no whole gzip'd tar archive: {0}")]
@@ -73,9 +75,14 @@ impl<R: Read> Read for Digested<R> {
 pub fn verify(packed: impl Read, sha256: &str, size: u64, limits: Limits) -> Result<(), BadArchive> {
     // One byte more than announced is enough to know that there is more.
     let mut packed = Digested::new(packed.take(size + 1));
-    let content = walk(&mut packed, Layout::Task, limits, |_, _, _| Ok(()));
+    let mut files = 0;
+    let content = walk(&mut packed, Layout::Task, limits, |_, _, _| {
+        files += 1;
+        Ok(())
+    });
     packed.finish_as(sha256, size)?;
-    content
+    content?;
+    if files == 0 { Err(BadArchive::Empty) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -190,6 +197,11 @@ pub(super) mod tests {
             encoder.finish().unwrap()
         };
         assert!(matches!(check(&behind_the_end), Err(BadArchive::Broken(_))));
+    }
+
+    #[test]
+    fn an_archive_without_files_is_no_result() {
+        assert!(matches!(check(&pack(|_| {})), Err(BadArchive::Empty)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::BadArchive;
+use super::results::UNREADABLE;
 
 /// What paths an archive may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +41,8 @@ impl Layout {
         match self {
             Layout::Task => is_task_file(&parts),
             Layout::Run => match parts.as_slice() {
-                [task, attempt, rest @ ..] if is_attempt(attempt) => is_plain(task) && is_task_file(rest),
-                [task, rest @ ..] => is_plain(task) && is_task_file(rest),
+                [task, attempt, rest @ ..] if is_attempt(attempt) => is_plain(task) && is_part_file(rest),
+                [task, rest @ ..] => is_plain(task) && is_part_file(rest),
                 [] => false,
             },
         }
@@ -54,6 +55,11 @@ fn is_task_file(parts: &[&str]) -> bool {
         ["files", name] => is_plain(name),
         _ => false,
     }
+}
+
+/// A file of a run's archive: one of the task's, or the word that there is none.
+fn is_part_file(parts: &[&str]) -> bool {
+    is_task_file(parts) || parts == [UNREADABLE]
 }
 
 fn is_attempt(part: &str) -> bool {

@@ -12,6 +12,9 @@ use super::check::Digested;
 use super::read::{Layout, Limits, walk};
 use crate::orchestrator::store::StoredResult;
 
+/// Stands in the folder of a stored archive that cannot be passed on, and says why.
+pub const UNREADABLE: &str = "unreadable.txt";
+
 /// One stored archive and the folder that its files go into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -43,29 +46,76 @@ fn parts_of_task(mut attempts: Vec<StoredResult>) -> Vec<Part> {
     attempts.into_iter().enumerate().map(part).collect()
 }
 
-/// Writes the run's archive; blocks, and holds no more than a few buffers.
+/// Writes the run's archive; blocks, and holds no more than a few buffers. A stored archive that is gone, or
+/// is not the one that was accepted, does not keep the others back: [`UNREADABLE`] stands for it. Returns
+/// how many there were.
 ///
 /// # Errors
-/// Of `open`, of a stored archive, or of `out`. What was written before does not end as a gzip stream does.
+/// Of `out`, of a storage that cannot be read now, or of a stored archive that changes while it is read. What was written before does not end as a
+/// gzip stream does.
 pub fn write_results<R: Read>(
     parts: &[Part],
     mut open: impl FnMut(&str) -> io::Result<R>,
     out: impl Write,
-) -> Result<(), BadArchive> {
+) -> Result<usize, BadArchive> {
     let mut builder = tar::Builder::new(GzEncoder::new(out, Compression::fast()));
+    let mut unreadable = 0;
     for part in parts {
-        // Storage is out of our hands: an archive that was replaced after it was accepted is not passed on.
-        let mut packed = Digested::new(open(&part.key)?.take(part.size + 1));
+        // Storage is out of our hands. What has been sent cannot be taken back, so each is read once before.
+        if let Err(why) = intact(part, &mut open) {
+            if !is_lost(&why) {
+                return Err(why);
+            }
+            tracing::warn!(key = part.key, error = %why, "a stored result cannot be passed on");
+            unreadable += 1;
+            let text = format!("this result could not be read from storage: {why}\n");
+            append(&mut builder, part, UNREADABLE, text.len() as u64, text.as_bytes())?;
+            continue;
+        }
+        let mut packed = part.digested(&mut open)?;
         walk(&mut packed, Layout::Task, Limits::TASK, |path, size, content| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(size);
-            header.set_mode(0o644);
-            builder.append_data(&mut header, format!("{}/{path}", part.folder), content)
+            append(&mut builder, part, path, size, content)
         })?;
         packed.finish_as(&part.sha256, part.size)?;
     }
     builder.into_inner()?.finish()?.flush()?;
-    Ok(())
+    Ok(unreadable)
+}
+
+impl Part {
+    fn digested<R: Read>(
+        &self,
+        open: &mut impl FnMut(&str) -> io::Result<R>,
+    ) -> io::Result<Digested<io::Take<R>>> {
+        // One byte more than announced is enough to know that there is more.
+        Ok(Digested::new(open(&self.key)?.take(self.size + 1)))
+    }
+}
+
+/// Whether the stored bytes are those that were accepted; their content was checked then.
+fn intact<R: Read>(part: &Part, open: &mut impl FnMut(&str) -> io::Result<R>) -> Result<(), BadArchive> {
+    part.digested(open)?.finish_as(&part.sha256, part.size)
+}
+
+/// Whether another try would find the same; what cannot be reached now may be there later.
+fn is_lost(why: &BadArchive) -> bool {
+    match why {
+        BadArchive::Broken(error) => error.kind() == io::ErrorKind::NotFound,
+        _ => true,
+    }
+}
+
+fn append(
+    builder: &mut tar::Builder<impl Write>,
+    part: &Part,
+    path: &str,
+    size: u64,
+    content: impl Read,
+) -> io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(size);
+    header.set_mode(0o644);
+    builder.append_data(&mut header, format!("{}/{path}", part.folder), content)
 }
 
 #[cfg(test)]
@@ -121,11 +171,36 @@ mod tests {
         let replaced = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hallo"));
         let mut accepted = result(1, 1, true);
         (accepted.upload.sha256, accepted.upload.size) = digest_and_size(&stored);
-        let parts = parts(vec![accepted]);
-        let refused = write_results(&parts, |_| Ok(&*replaced), Vec::new()).unwrap_err();
-        assert!(matches!(refused, BadArchive::Digest { .. } | BadArchive::Size { .. }), "{refused}");
+        let mut other = result(2, 1, true);
+        (other.upload.sha256, other.upload.size) = digest_and_size(&stored);
+        let parts = parts(vec![accepted, other]);
         let longer = [&stored[..], &stored[..]].concat();
-        assert!(write_results(&parts, |_| Ok(&*longer), Vec::new()).is_err());
-        write_results(&parts, |_| Ok(&*stored), Vec::new()).unwrap();
+        for wrong in [&replaced, &longer, &stored[..9].to_vec()] {
+            let mut packed = Vec::new();
+            let open = |key: &str| Ok(if key == "1/1" { &**wrong } else { &*stored });
+            assert_eq!(write_results(&parts, open, &mut packed).unwrap(), 1);
+            let folder = tempfile::tempdir().unwrap();
+            unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap();
+            let said = fs_err::read_to_string(folder.path().join("a-1/unreadable.txt")).unwrap();
+            assert!(said.contains("could not be read from storage"), "{said}");
+            assert!(!folder.path().join("a-1/output.txt").exists());
+            assert_eq!(fs_err::read(folder.path().join("a-2/output.txt")).unwrap(), b"hello");
+        }
+        assert_eq!(write_results(&parts, |_| Ok(&*stored), Vec::new()).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_archive_that_changes_while_it_is_read_breaks_the_answer_off() {
+        let stored = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hello"));
+        let mut accepted = result(1, 1, true);
+        (accepted.upload.sha256, accepted.upload.size) = digest_and_size(&stored);
+        let replaced = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hallo"));
+        let mut reads = 0;
+        let open = |_: &str| {
+            reads += 1;
+            Ok(if reads == 1 { &*stored } else { &*replaced })
+        };
+        let refused = write_results(&parts(vec![accepted]), open, Vec::new()).unwrap_err();
+        assert!(matches!(refused, BadArchive::Digest { .. } | BadArchive::Size { .. }), "{refused}");
     }
 }

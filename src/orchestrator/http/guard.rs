@@ -201,7 +201,7 @@ fn log(id: &str, method: &Method, route: &str, answer: &Response, refusal: Optio
     let (status, duration_us) = (answer.status().as_u16(), took.as_micros() as u64);
     match refusal {
         Some(Refusal { cause: Some(cause), .. }) => {
-            let cause = chain(cause.as_ref());
+            let cause = crate::cause_chain(cause.as_ref());
             tracing::error!(request.id = id, %method, route, status, duration_us, cause, "a request failed");
         }
         Some(refusal) => tracing::info!(
@@ -210,17 +210,6 @@ fn log(id: &str, method: &Method, route: &str, answer: &Response, refusal: Optio
         ),
         None => tracing::debug!(request.id = id, %method, route, status, duration_us, "answered a request"),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -22,7 +23,10 @@ pub async fn up() -> &'static str {
     "up\n"
 }
 
-/// Whether requests can be carried out: the store answers, and nobody is stopping it.
+/// A storage that does not answer within this time is taken for unreachable.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether requests can be carried out: store and result storage answer, and nobody is stopping it.
 #[utoipa::path(get, path = "/ready", tag = "operations", responses(
     (status = 200, description = "They can", body = String, content_type = "text/plain"),
 ))]
@@ -30,13 +34,19 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refusal>
     if app.stop.is_cancelled() {
         return Err(Refusal::new(ErrorCode::Unavailable, "the orchestrator is stopping"));
     }
-    match app.store.ping().await {
-        Ok(()) => Ok("ready\n"),
-        Err(error) => {
-            tracing::warn!(%error, "the store does not answer");
-            Err(Refusal::new(ErrorCode::Unavailable, "the store does not answer"))
-        }
+    if let Err(error) = app.store.ping().await {
+        return Err(not_ready("the store does not answer", &error));
     }
+    match tokio::time::timeout(STORAGE_PATIENCE, app.storage.ping()).await {
+        Ok(Ok(())) => Ok("ready\n"),
+        Ok(Err(error)) => Err(not_ready("results cannot be kept", &error)),
+        Err(late) => Err(not_ready("the result storage does not answer", &late)),
+    }
+}
+
+fn not_ready(message: &'static str, why: &dyn std::error::Error) -> Refusal {
+    tracing::warn!(error = crate::cause_chain(why), "not ready: {message}");
+    Refusal::new(ErrorCode::Unavailable, message)
 }
 
 /// Figures in the Prometheus text format.

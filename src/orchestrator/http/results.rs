@@ -19,7 +19,7 @@ use super::extract::{Params, RunPath, TaskPath};
 use super::upload::ArchiveBytes;
 use crate::api::ErrorCode;
 use crate::orchestrator::archive::{self, Part};
-use crate::orchestrator::storage::Storage;
+use crate::orchestrator::storage::{Storage, StorageError};
 
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks made ahead of a slow reader.
@@ -28,8 +28,9 @@ const DEFAULT_LOG_BYTES: usize = 64 << 10;
 const MAX_LOG_BYTES: usize = 1 << 20;
 
 /// All results of the run as one gzip'd tar: `ALIAS-NUMBER/` of the accepted attempts (of the newest failed
-/// one where none was accepted), earlier attempts in `ALIAS-NUMBER/attempt-N/`. Packed while it is sent; an
-/// archive that breaks off does not end as gzip does.
+/// one where none was accepted), earlier attempts in `ALIAS-NUMBER/attempt-N/`. Where a stored one cannot be
+/// read, its folder has `unreadable.txt` with the reason. Packed while it is sent; an archive that breaks
+/// off does not end as gzip does.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/results.tar.gz", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, description = "The archive", body = ArchiveBytes, content_type = "application/gzip")))]
 pub async fn download_results(
@@ -42,11 +43,14 @@ pub async fn download_results(
     let storage = app.storage.clone();
     let metrics = app.metrics.clone();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = pack(&storage, &parts, &sender) {
-            metrics.storage_failed();
-            tracing::warn!(run.id = %run, %error, "the results of a run could not be sent whole");
-            // Breaks the answer off, so that nobody takes it for complete.
-            drop(sender.blocking_send(Err(io::Error::other(error))));
+        match pack(&storage, &parts, &sender) {
+            Ok(unreadable) => (0..unreadable).for_each(|_| metrics.storage_failed()),
+            Err(error) => {
+                metrics.storage_failed();
+                tracing::warn!(run.id = %run, %error, "the results of a run could not be sent whole");
+                // Breaks the answer off, so that nobody takes it for complete.
+                drop(sender.blocking_send(Err(io::Error::other(error))));
+            }
         }
     });
     let body = Body::from_stream(ReceiverStream::new(receiver));
@@ -57,13 +61,18 @@ fn pack(
     storage: &Storage,
     parts: &[Part],
     sender: &mpsc::Sender<io::Result<Bytes>>,
-) -> Result<(), archive::BadArchive> {
+) -> Result<usize, archive::BadArchive> {
     let runtime = tokio::runtime::Handle::current();
-    let open = |key: &str| runtime.block_on(storage.read(key)).map_err(io::Error::other);
+    let open = |key: &str| {
+        runtime.block_on(storage.read(key)).map_err(|error| match &error {
+            StorageError::Missing(_) => io::Error::new(io::ErrorKind::NotFound, error),
+            _ => io::Error::other(error),
+        })
+    };
     let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChannelWriter { sender });
-    archive::write_results(parts, open, &mut out)?;
+    let unreadable = archive::write_results(parts, open, &mut out)?;
     out.flush()?;
-    Ok(())
+    Ok(unreadable)
 }
 
 struct ChannelWriter<'a> {

@@ -32,6 +32,11 @@ impl FolderStorage {
         Ok(Staged { root: self.root.clone(), durability: self.durability, file })
     }
 
+    /// Whether a file can be made in the folder.
+    pub(super) fn ping(&self) -> Result<(), StorageError> {
+        self.stage().map(drop)
+    }
+
     pub(super) fn read(&self, key: &str) -> Result<Archive, StorageError> {
         match fs_err::File::open(self.root.join(key)) {
             Ok(file) => Ok(Box::new(io::BufReader::with_capacity(64 << 10, file))),

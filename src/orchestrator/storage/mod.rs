@@ -50,6 +50,14 @@ impl Storage {
         }
     }
 
+    /// Whether archives can be kept now.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        match self {
+            Storage::Folder(folder) => folder.ping(),
+            Storage::S3(s3) => s3.ping().await,
+        }
+    }
+
     /// Opens a stored archive.
     pub async fn read(&self, key: &str) -> Result<Archive, StorageError> {
         match self {

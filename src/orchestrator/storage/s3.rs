@@ -84,7 +84,7 @@ impl S3Storage {
     }
 
     /// Whether the bucket can be reached with these credentials.
-    pub async fn ping(&self) -> Result<(), StorageError> {
+    pub(super) async fn ping(&self) -> Result<(), StorageError> {
         let asked = self.client.head_bucket().bucket(&self.bucket).send().await;
         let failed = |source| StorageError::S3 { what: "find the bucket", source: Box::new(source) };
         asked.map(drop).map_err(failed)

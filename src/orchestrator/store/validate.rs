@@ -47,7 +47,7 @@ pub(super) fn create_run(run: &CreateRun) -> Checked {
     range("lease_seconds", run.lease_seconds, 1, 3600)?;
     range("max_attempts", run.max_attempts, 1, 100)?;
     range("max_failure_retries", run.max_failure_retries, 0, 99)?;
-    range("pending_timeout_seconds", run.pending_timeout_seconds, 60, 604_800)?;
+    range("pending_timeout_seconds", run.pending_timeout_seconds, 1, 604_800)?;
     length("workload.name", &run.workload.name, 1, 64)?;
     check(run.workload.timeout_seconds > 0, || "`workload.timeout_seconds` must be at least 1".to_owned())?;
     if let WorkloadKind::Command(command) = &run.workload.kind {

@@ -16,6 +16,10 @@ use super::rows::{HeldLease, TaskRow, Touch};
 use super::run_state::RunState;
 use super::{Ruled, refuse};
 
+/// Giving a task back costs no attempt, but each one leaves rows behind: whoever holds a run key must not
+/// do it without end. Spot notices and stops of runners stay far below.
+pub(super) const MAX_FREE_RELEASES: u32 = 100;
+
 impl RunState {
     pub fn heartbeat(
         &mut self,
@@ -127,8 +131,18 @@ impl RunState {
         }
         self.holder(id, request.fence)?;
         self.end_attempt(id, now, End::released(&request.reason));
-        self.tasks.get_mut(&id).expect("checked above").free += 1;
-        self.put_back(id, now, EventKind::TaskReleased, &request.reason);
+        let task = self.tasks.get_mut(&id).expect("checked above");
+        if task.free < MAX_FREE_RELEASES {
+            task.free += 1;
+        }
+        if task.spent() < self.row.max_attempts {
+            self.put_back(id, now, EventKind::TaskReleased, &request.reason);
+        } else {
+            let message =
+                format!("it was given back {} times, last because of {}", task.attempts, request.reason);
+            self.fail_task(id, now, "released", Some(message));
+            self.finish_run_if_over(now);
+        }
         Ok(())
     }
 

@@ -239,6 +239,19 @@ fn waiting_claims_are_woken_by_what_comes_back_and_by_nothing_else() {
 }
 
 #[test]
+fn a_task_is_not_given_back_for_nothing_without_end() {
+    let mut run = run_with(4, 0);
+    let mut releases = 0;
+    while let Claimed::Assigned(task, lease) = run.claim(&claim_by(1, 0, 0), 0) {
+        let release = ReleaseRequest { fence: lease.fence, reason: "sigterm".into() };
+        run.release(task.id, &release, 0).expect("holds the lease");
+        releases += 1;
+    }
+    assert_eq!(releases, 2 * TASKS * (lease::MAX_FREE_RELEASES + 4));
+    assert!(run.tasks.values().all(|task| task.reason.as_deref() == Some("released")));
+}
+
+#[test]
 fn tasks_go_out_in_the_seeded_order() {
     let mut run = run_with(4, 0);
     let ids: Vec<TaskId> = (0..RUNNERS)
