@@ -32,11 +32,27 @@ data "aws_ami" "al2023" {
   }
 }
 
-resource "aws_instance" "orchestrator" {
-  ami                                  = data.aws_ami.al2023.id
-  instance_type                        = local.instance_type
-  iam_instance_profile                 = aws_iam_instance_profile.orchestrator.name
+# An instance that powers off is terminated. The provider says this of an instance in a second call, after its
+# start; a template says it in the start itself.
+resource "aws_launch_template" "orchestrator" {
+  name                                 = local.name
   instance_initiated_shutdown_behavior = "terminate"
+
+  lifecycle {
+    # Its own tags can come back as such of what it makes.
+    ignore_changes = [tag_specifications]
+  }
+}
+
+resource "aws_instance" "orchestrator" {
+  ami                  = data.aws_ami.al2023.id
+  instance_type        = local.instance_type
+  iam_instance_profile = aws_iam_instance_profile.orchestrator.name
+
+  launch_template {
+    id      = aws_launch_template.orchestrator.id
+    version = aws_launch_template.orchestrator.latest_version
+  }
 
   # A new version is a new instance: the binary's checksum stands in here.
   user_data_replace_on_change = true
@@ -50,9 +66,10 @@ resource "aws_instance" "orchestrator" {
     idle_minutes  = var.idle_minutes
   }))
 
-  # It has no way out until its fixed address is there: its first steps are tried again.
-  subnet_id              = aws_subnet.public.id
-  vpc_security_group_ids = [aws_security_group.orchestrator.id]
+  network_interface {
+    device_index         = 0
+    network_interface_id = aws_network_interface.orchestrator.id
+  }
 
   metadata_options {
     http_endpoint               = "enabled"
@@ -72,13 +89,14 @@ resource "aws_instance" "orchestrator" {
 
   # What it fetches, and the way there, must be there before it.
   depends_on = [
+    aws_eip_association.orchestrator,
     aws_iam_role_policy.orchestrator,
     aws_route_table_association.public,
     aws_s3_object.secret,
   ]
 
   lifecycle {
-    ignore_changes = [ami]
+    ignore_changes = [ami, launch_template]
   }
 
   timeouts {
