@@ -39,6 +39,17 @@ pub struct HostEvent {
     pub message: Option<String>,
 }
 
+/// When the hosts of a run end: `POST /runs/{id}/deadline` moves it, and a host whose own deadline has come asks
+/// `GET /runs/{id}/hosts/{host}/deadline` before it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deadline {
+    /// Seconds since 1970; nothing while the deadline that hosts were made with was not moved.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
+    pub expires_at: Option<i64>,
+}
+
 /// A row of `GET /runs/{id}/hosts`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostView {

@@ -14,7 +14,7 @@ pub mod workload;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use event::{Event, EventKind};
-pub use host::{HostEvent, HostStage, HostView, RunnerState, RunnerView};
+pub use host::{Deadline, HostEvent, HostStage, HostView, RunnerState, RunnerView};
 pub use ids::{Alias, RunId, TaskId};
 pub use machine::{Cache, Conditions, Machine, NoiseFigures, Pinning, Pressure, Snapshot, TaskMetadata};
 pub use output::{Benchmark, Better, CapturedText, Execution, Phase, TaskOutput};

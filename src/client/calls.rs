@@ -7,9 +7,9 @@ use reqwest::Method;
 use super::transport::{CALL_TIMEOUT, send};
 use super::{Client, ClientError};
 use crate::api::{
-    AttemptView, ClaimRequest, ClaimResponse, CompleteRequest, CreateRun, FailRequest, HeartbeatRequest,
-    HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskId, TaskView, UploadRequest,
-    UploadTicket,
+    AttemptView, ClaimRequest, ClaimResponse, CompleteRequest, CreateRun, Deadline, FailRequest,
+    HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskId,
+    TaskView, UploadRequest, UploadTicket,
 };
 
 /// Rows asked for at once; the orchestrator's own limit is the same.
@@ -76,6 +76,12 @@ impl Client {
 
     pub async fn hosts(&self, run: &RunId) -> Result<Vec<HostView>, ClientError> {
         self.get("list the hosts", self.api(&["runs", run.as_str(), "hosts"])).await
+    }
+
+    /// Moves the deadline of the run's hosts, and answers with it.
+    pub async fn move_deadline(&self, run: &RunId, later: Deadline) -> Result<Deadline, ClientError> {
+        let url = self.api(&["runs", run.as_str(), "deadline"]);
+        self.post("move the deadline of the run's hosts", url, &later, CALL_TIMEOUT).await
     }
 }
 

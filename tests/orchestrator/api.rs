@@ -1,7 +1,7 @@
 //! The life of a run, call by call.
 
 use bench::api::{
-    CompleteRequest, ErrorCode, FailKind, FailRequest, HeartbeatRequest, HostEvent, HostStage,
+    CompleteRequest, Deadline, ErrorCode, FailKind, FailRequest, HeartbeatRequest, HostEvent, HostStage,
     ReleaseRequest, RunStatus, TaskState, UploadRequest,
 };
 use bench::orchestrator::archive::{Layout, Limits, unpack_into};
@@ -147,6 +147,27 @@ async fn hosts_and_runners_are_seen() {
     let hosts = admin.hosts(&run_id("r")).await.unwrap();
     assert_eq!(hosts.len(), 1, "{hosts:?}");
     assert_eq!(hosts[0].runners.len(), 1, "{hosts:?}");
+}
+
+#[tokio::test]
+async fn the_master_moves_a_deadline_and_hosts_read_it() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    admin.create_run(&create("r", 1)).await.unwrap();
+    let later = Deadline { expires_at: Some(4_102_444_800) };
+    let by_host = server.runner("r").move_deadline(&run_id("r"), later).await.unwrap_err();
+    assert_eq!(by_host.code(), Some(ErrorCode::Forbidden));
+
+    // As a shell on a host reads it: on one line, by these words.
+    let ask = |run: &str| {
+        let url = server.url("/api/v1/runs/r/hosts/i-1/deadline");
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        http.get(url).bearer_auth(server.run_key(run).expose()).send()
+    };
+    assert_eq!(ask("r").await.unwrap().text().await.unwrap(), r#"{"expires_at":null}"#);
+    assert_eq!(admin.move_deadline(&run_id("r"), later).await.unwrap(), later);
+    assert_eq!(ask("r").await.unwrap().text().await.unwrap(), r#"{"expires_at":4102444800}"#);
+    assert_eq!(ask("other").await.unwrap().status(), 403);
 }
 
 #[tokio::test]

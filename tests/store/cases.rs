@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use bench::api::{
-    AttemptOutcome, CompleteRequest, ErrorCode, EventKind, FailKind, HostEvent, HostStage, RunStatus,
-    RunnerState, TaskState,
+    AttemptOutcome, CompleteRequest, Deadline, ErrorCode, EventKind, FailKind, HostEvent, HostStage,
+    RunStatus, RunnerState, TaskState,
 };
 use bench::orchestrator::store::{Claimed, Scope, TaskPage};
 
@@ -443,6 +443,23 @@ pub async fn hosts_and_runners_are_seen(mut f: Fixture) {
     f.wait(91);
     assert_eq!(f.store.hosts(&id).await.unwrap()[0].runners[0].state, RunnerState::Silent);
     assert_eq!(refusal(f.store.hosts(&"none".parse().unwrap()).await), ErrorCode::NotFound);
+}
+
+pub async fn deadlines_are_moved_after_the_end_as_well(mut f: Fixture) {
+    let at = |expires_at| Deadline { expires_at };
+    let id = f.create(&run("r1", &[("a", 1)])).await;
+    assert_eq!(f.store.deadline(&id, at(None)).await.unwrap(), at(None));
+    assert_eq!(f.store.deadline(&id, at(Some(100))).await.unwrap(), at(Some(100)));
+    f.store.stop_run(&id).await.unwrap();
+    assert_eq!(f.store.deadline(&id, at(Some(50))).await.unwrap(), at(Some(50)), "the newest counts");
+    f.reopen().await;
+    assert_eq!(f.store.deadline(&id, at(None)).await.unwrap(), at(Some(50)));
+    assert_eq!(f.store.run(&id).await.unwrap().status, RunStatus::Cancelled, "nothing else has changed");
+    for bad in [-1, i64::MAX] {
+        assert_eq!(refusal(f.store.deadline(&id, at(Some(bad))).await), ErrorCode::BadRequest);
+    }
+    let unknown = run("none", &[("a", 1)]).run_id;
+    assert_eq!(refusal(f.store.deadline(&unknown, at(None)).await), ErrorCode::NotFound);
 }
 
 pub async fn lists_are_paged_and_filtered(f: Fixture) {

@@ -50,6 +50,7 @@ on_every_database!(
     events_tell_the_story_in_order,
     a_restart_keeps_everything_and_extends_leases_once,
     hosts_and_runners_are_seen,
+    deadlines_are_moved_after_the_end_as_well,
     lists_are_paged_and_filtered,
     watches_move_with_the_queue_and_the_events,
     concurrent_claims_hand_out_every_task_once,

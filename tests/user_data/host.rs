@@ -18,11 +18,14 @@ const RECORDED: [&str; 8] =
     ["shutdown", "systemctl", "docker", "git", "dnf", "apt-get", "journalctl", "sleep"];
 
 /// Writes the binary that was asked for, answers for the metadata service.
+///
+/// A deadline that was moved stands in a file; without it nobody answers.
 const CURL: &str = r#"#!/bin/bash
 out=
 for ((i = 1; i <= $#; i++)); do [ "${!i}" != -o ] || { n=$((i + 1)); out=${!n}; }; done
 case "$*" in
   *meta-data/instance-id* | *compute/vmId*) printf i-0123456789abcdef0 ;;
+  */deadline) echo "$*" >>@CALLS@; cat "$(dirname @CALLS@)/deadline" 2>/dev/null || exit 7 ;;
   *binaries*) printf '#!/bin/sh\necho bench 1.0\n' >"$out" ;;
   *) exit 22 ;;
 esac
@@ -74,9 +77,15 @@ impl Host {
         fs_err::create_dir_all(&bin).unwrap();
         for name in RECORDED {
             let log = self.path("calls");
-            write_program(&bin.join(name), &format!("#!/bin/sh\necho {name} \"$@\" >>{}\n", log.display()));
+            // The machine's end is the end of who asked for it.
+            let off = "[ \"$*\" != poweroff ] || kill $PPID";
+            write_program(
+                &bin.join(name),
+                &format!("#!/bin/sh\necho {name} \"$@\" >>{}\n{off}\n", log.display()),
+            );
         }
-        write_program(&bin.join("curl"), CURL);
+        let calls = self.path("calls").display().to_string();
+        write_program(&bin.join("curl"), &CURL.replace("@CALLS@", &calls));
     }
 
     /// Runs a program with the test's folders in the places that the script writes to.
@@ -99,11 +108,23 @@ impl Host {
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// What the orchestrator says of the deadline from now on.
+    pub fn deadline(&self, said: &Value) -> &Host {
+        fs_err::write(self.path("deadline"), said.to_string()).unwrap();
+        self
+    }
+
     /// Calls the host's tool, as units and people do.
     pub fn run(&self, arguments: &[&str]) -> &Host {
         let (worked, stderr) = self.namespaces(&[&["/opt/bench/host"], arguments].concat());
         assert!(worked, "{arguments:?}: {stderr}");
         self
+    }
+
+    /// Calls a part of the host's tool that ends with the machine.
+    pub fn run_until_poweroff(&self, arguments: &[&str]) {
+        let (worked, stderr) = self.namespaces(&[&["/opt/bench/host"], arguments].concat());
+        assert!(!worked, "{arguments:?} went on after the machine's end: {stderr}");
     }
 
     /// What the stand-ins were called with, in order.

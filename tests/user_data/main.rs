@@ -146,3 +146,39 @@ fn the_deadline_can_be_moved() {
     let timer = host.file("etc/systemd/system/bench-ttl.timer");
     assert!(timer.contains("OnCalendar=2100-01-01 00:00:00 UTC"), "{timer}");
 }
+
+fn asked_and_gone(host: &host::Host) -> (bool, bool) {
+    let calls = host.calls();
+    let asked = calls.iter().any(|call| call.contains("/hosts/i-0123456789abcdef0/deadline"));
+    (asked, calls.iter().any(|call| call == "systemctl poweroff"))
+}
+
+#[test]
+fn a_deadline_that_was_moved_is_learned_when_the_old_one_has_come() {
+    let Some(host) = host::Host::boot("aws-binary", &json!({})) else { return };
+    host.deadline(&json!({ "expires_at": 4_102_444_800_i64 })).run(&["due"]);
+    assert_eq!(asked_and_gone(&host), (true, false));
+    let timer = host.file("etc/systemd/system/bench-ttl.timer");
+    assert!(timer.contains("OnCalendar=2100-01-01 00:00:00 UTC"), "{timer}");
+    assert!(timer.contains("Unit=bench-due.service"), "{timer}");
+}
+
+#[test]
+fn a_deadline_that_was_not_moved_ends_the_host() {
+    for said in [Some(json!({ "expires_at": 1_000 })), Some(json!({ "expires_at": null })), None] {
+        let Some(host) = host::Host::boot("aws-binary", &json!({})) else { return };
+        if let Some(said) = &said {
+            host.deadline(said);
+        }
+        host.run_until_poweroff(&["due"]);
+        assert_eq!(asked_and_gone(&host), (true, true), "{said:?}");
+    }
+}
+
+#[test]
+fn a_host_that_cannot_work_ends_whatever_the_deadline() {
+    let wrong = json!({ "binary_sha256": "1".repeat(64) });
+    let Some(host) = host::Host::boot("aws-binary", &wrong) else { return };
+    host.deadline(&json!({ "expires_at": 4_102_444_800_i64 })).run_until_poweroff(&["due"]);
+    assert!(asked_and_gone(&host).1);
+}

@@ -51,6 +51,7 @@ impl Access {
             Some(
                 "/api/v1/runs/{id}/tasks/claim"
                 | "/api/v1/runs/{id}/hosts/{host}/events"
+                | "/api/v1/runs/{id}/hosts/{host}/deadline"
                 | "/api/v1/runs/{id}/runners/{runner}/gone"
                 | "/api/v1/tasks/{id}/heartbeat"
                 | "/api/v1/tasks/{id}/upload"

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use super::answer::Refusal;
 use super::app::App;
 use super::extract::{JsonBody, RunAndName, RunPath};
-use crate::api::{HostEvent, HostView};
+use crate::api::{Deadline, HostEvent, HostView};
 
 /// Boot progress and failures, from user-data on. The host is the cloud's instance id, else its name.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/hosts/{host}/events", tag = "runner",
@@ -34,6 +34,29 @@ pub async fn runner_gone(
 ) -> Result<StatusCode, Refusal> {
     app.store.runner_gone(&run, &runner).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The deadline of the run's hosts, where it was moved.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/hosts/{host}/deadline", tag = "runner",
+    params(("id" = String, Path), ("host" = String, Path)),
+    responses((status = 200, description = "The newest that was said", body = Deadline)))]
+pub async fn show_deadline(
+    State(app): State<Arc<App>>,
+    RunAndName(run, _host): RunAndName,
+) -> Result<Json<Deadline>, Refusal> {
+    Ok(Json(app.store.deadline(&run, Deadline::default()).await?))
+}
+
+/// Moves the deadline of the run's hosts; a host learns it when its own has come. Without `expires_at` nothing
+/// is moved.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/deadline", tag = "runs", params(("id" = String, Path)),
+    request_body = Deadline, responses((status = 200, description = "The deadline as it is now", body = Deadline)))]
+pub async fn move_deadline(
+    State(app): State<Arc<App>>,
+    RunPath(run): RunPath,
+    JsonBody(deadline): JsonBody<Deadline>,
+) -> Result<Json<Deadline>, Refusal> {
+    Ok(Json(app.store.deadline(&run, deadline).await?))
 }
 
 /// The run's hosts with their runners.

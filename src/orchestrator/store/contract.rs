@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::api::{
-    AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, ErrorCode, Event, FailRequest,
-    HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, Lease, ReleaseRequest, RunId, RunView,
-    TaskCounts, TaskId, TaskState, TaskView,
+    AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, Deadline, ErrorCode, Event,
+    FailRequest, HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, Lease, ReleaseRequest, RunId,
+    RunView, TaskCounts, TaskId, TaskState, TaskView,
 };
 
 use super::StoreStats;
@@ -110,6 +110,8 @@ pub trait Store: Send + Sync + 'static {
     async fn create_run(&self, run: CreateRun) -> Result<(RunView, bool), StoreError>;
     /// Cancels every task that has not ended; leases of running ones become stale.
     async fn stop_run(&self, run: &RunId) -> Result<RunView, StoreError>;
+    /// Moves the deadline of the run's hosts and answers with it; `later` without one only asks.
+    async fn deadline(&self, run: &RunId, later: Deadline) -> Result<Deadline, StoreError>;
 
     async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError>;
     async fn heartbeat(

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::api::{
-    Alias, AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, ErrorCode, Event,
+    Alias, AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, Deadline, ErrorCode, Event,
     FailRequest, HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, Lease, ReleaseRequest, RunId,
     RunStatus, RunView, TaskCounts, TaskId, TaskState, TaskView, Workload, WorkloadKind,
 };
@@ -103,6 +103,10 @@ impl Store for NullStore {
 
     async fn stop_run(&self, run: &RunId) -> Result<RunView, StoreError> {
         Ok(self.run_view(run.clone()))
+    }
+
+    async fn deadline(&self, _run: &RunId, later: Deadline) -> Result<Deadline, StoreError> {
+        Ok(later)
     }
 
     async fn claim(&self, _run: &RunId, _claim: ClaimRequest) -> Result<Claimed, StoreError> {

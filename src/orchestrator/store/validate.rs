@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::api::{
-    ClaimRequest, CreateRun, ErrorCode, FailRequest, HeartbeatRequest, HostEvent, ReleaseRequest,
+    ClaimRequest, CreateRun, Deadline, ErrorCode, FailRequest, HeartbeatRequest, HostEvent, ReleaseRequest,
     WorkloadKind,
 };
 
@@ -94,6 +94,14 @@ pub(super) fn host_event(host: &str, event: &HostEvent) -> Checked {
     length("provider", &event.provider, 1, 64)?;
     match &event.message {
         Some(message) => length("message", message, 0, 20_000),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn deadline(deadline: Deadline) -> Checked {
+    match deadline.expires_at {
+        // The last second of the year 9999.
+        Some(expires_at) => range("expires_at", expires_at, 0, 253_402_300_799),
         None => Ok(()),
     }
 }

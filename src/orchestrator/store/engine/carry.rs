@@ -33,6 +33,10 @@ impl<B: Backend> Writer<B> {
                 let answer = self.stop_run(&run).await;
                 self.hold(reply, answer)
             }
+            Command::Deadline { run, later, reply } => {
+                let answer = self.on_run(&run, |run| run.move_deadline(later)).await;
+                self.hold(reply, answer)
+            }
             Command::Claim { run, claim, reply } => {
                 count(&self.outlets.stats.claims, 1);
                 let answer = self.claim(&run, &claim).await;

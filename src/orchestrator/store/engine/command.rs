@@ -3,8 +3,8 @@
 use tokio::sync::oneshot;
 
 use crate::api::{
-    ClaimRequest, CompleteRequest, CreateRun, FailRequest, HeartbeatRequest, HeartbeatResponse, HostEvent,
-    HostView, ReleaseRequest, RunId, RunView, TaskId, TaskView,
+    ClaimRequest, CompleteRequest, CreateRun, Deadline, FailRequest, HeartbeatRequest, HeartbeatResponse,
+    HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskId, TaskView,
 };
 use crate::orchestrator::store::contract::{Claimed, LeaseInfo, Scope, StoreError, Swept, Upload};
 
@@ -13,6 +13,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub enum Command {
     CreateRun { run: Box<CreateRun>, spec: String, reply: Reply<(RunView, bool)> },
     StopRun { run: RunId, reply: Reply<RunView> },
+    Deadline { run: RunId, later: Deadline, reply: Reply<Deadline> },
     Claim { run: RunId, claim: Box<ClaimRequest>, reply: Reply<Claimed> },
     OnTask { scope: Scope, task: TaskId, call: TaskCall },
     HostEvent { run: RunId, host: String, event: Box<HostEvent>, reply: Reply<()> },
@@ -29,6 +30,7 @@ impl Command {
         match self {
             Command::CreateRun { reply, .. } => send(reply, Err(error)),
             Command::StopRun { reply, .. } => send(reply, Err(error)),
+            Command::Deadline { reply, .. } => send(reply, Err(error)),
             Command::Claim { reply, .. } => send(reply, Err(error)),
             Command::OnTask { call, .. } => call.refuse(error),
             Command::HostEvent { reply, .. }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{
-    AttemptView, ClaimRequest, CompleteRequest, CreateRun, Event, FailRequest, HeartbeatRequest,
+    AttemptView, ClaimRequest, CompleteRequest, CreateRun, Deadline, Event, FailRequest, HeartbeatRequest,
     HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskCounts, TaskId, TaskView,
 };
 use crate::orchestrator::store::contract::{
@@ -103,6 +103,11 @@ impl Store for Engine {
 
     async fn stop_run(&self, run: &RunId) -> Result<RunView, StoreError> {
         self.ask(|reply| Command::StopRun { run: run.clone(), reply }).await
+    }
+
+    async fn deadline(&self, run: &RunId, later: Deadline) -> Result<Deadline, StoreError> {
+        validate::deadline(later)?;
+        self.ask(|reply| Command::Deadline { run: run.clone(), later, reply }).await
     }
 
     async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError> {

@@ -17,6 +17,7 @@ pub struct Run {
     status: RunStatus,
     created_at: Millis,
     finished_at: Option<Millis>,
+    deadline: Option<i64>,
     first_task: TaskId,
     total: u32,
 }
@@ -27,6 +28,7 @@ impl Run {
             status: self.status,
             created_at: self.created_at,
             finished_at: self.finished_at,
+            deadline: self.deadline,
             first_task: self.first_task,
             total: self.total,
         };

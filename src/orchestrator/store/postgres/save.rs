@@ -171,8 +171,10 @@ async fn save_status(session: &Session, run: &RunState, changed: bool) -> Result
     if !changed {
         return Ok(());
     }
-    let sql = "UPDATE runs SET status = $1, finished_at = $2 WHERE key = $3";
-    session.execute(sql, &[&run.row.status.word(), &run.row.finished_at, &run.row.key]).await
+    let sql = "UPDATE runs SET status = $1, finished_at = $2, deadline = $3 WHERE key = $4";
+    session
+        .execute(sql, &[&run.row.status.word(), &run.row.finished_at, &run.row.deadline, &run.row.key])
+        .await
 }
 
 async fn save_events(

@@ -29,6 +29,8 @@ pub struct RunRow {
     pub status: RunStatus,
     pub created_at: Millis,
     pub finished_at: Option<Millis>,
+    /// Of the run's hosts, where it was moved; seconds since 1970.
+    pub deadline: Option<i64>,
     /// Tasks of a run have the ids `first_task .. first_task + total`, in the order of their positions.
     pub first_task: TaskId,
     pub total: u32,
@@ -218,6 +220,7 @@ impl RunRow {
             status: now.status,
             created_at: now.created_at,
             finished_at: now.finished_at,
+            deadline: now.deadline,
             first_task: now.first_task,
             total: now.total,
         })
@@ -230,6 +233,7 @@ pub struct Stored {
     pub status: RunStatus,
     pub created_at: Millis,
     pub finished_at: Option<Millis>,
+    pub deadline: Option<i64>,
     pub first_task: TaskId,
     pub total: u32,
 }

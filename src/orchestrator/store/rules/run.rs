@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::api::{CreateRun, EventKind, RunStatus, RunView, TaskCounts, TaskId, TaskState};
+use crate::api::{CreateRun, Deadline, EventKind, RunStatus, RunView, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::words::Word;
 
@@ -34,6 +34,7 @@ impl RunState {
             status: RunStatus::Running,
             created_at: now,
             finished_at: None,
+            deadline: None,
             first_task,
             total,
         };
@@ -93,6 +94,16 @@ impl RunState {
             }
         }
         self.end_run(RunStatus::Cancelled, EventKind::RunStopped, now);
+    }
+
+    /// Moves the deadline of the run's hosts, where there is a new one; also after the end of the run, since hosts
+    /// may be kept. The newest that was said counts.
+    pub fn move_deadline(&mut self, later: Deadline) -> Deadline {
+        if later.expires_at.is_some() && later.expires_at != self.row.deadline {
+            self.row.deadline = later.expires_at;
+            self.dirty.run = true;
+        }
+        Deadline { expires_at: self.row.deadline }
     }
 
     pub(super) fn finish_run_if_over(&mut self, now: Millis) {

@@ -83,6 +83,7 @@ impl RunState {
     pub fn refresh(&mut self, news: RunNews) {
         self.row.status = news.row.status;
         self.row.finished_at = news.row.finished_at;
+        self.row.deadline = news.row.deadline;
         for (mine, mut theirs) in self.groups.iter_mut().zip(news.groups) {
             theirs.wanted_at = theirs.wanted_at.max(mine.wanted_at);
             *mine = theirs;

@@ -130,8 +130,9 @@ impl Backend for SqliteBackend {
         let dirty = std::mem::take(&mut run.dirty);
         self.committed.wrote = true;
         if dirty.run {
-            let sql = "UPDATE runs SET status = ?, finished_at = ? WHERE key = ?";
-            self.execute(sql, params![run.row.status.word(), run.row.finished_at, run.row.key])?;
+            let sql = "UPDATE runs SET status = ?, finished_at = ?, deadline = ? WHERE key = ?";
+            let row = &run.row;
+            self.execute(sql, params![row.status.word(), row.finished_at, row.deadline, row.key])?;
         }
         self.save_tasks(run, &dirty)?;
         for attempt in &dirty.attempts {

@@ -16,7 +16,7 @@ pub const TASK_COLUMNS: &str = "id, grp, number, state, fence, attempts, free, f
      error_message";
 pub const ATTEMPT_COLUMNS: &str = "task, attempt, runner_id, host, outcome, claimed_at, ended_at, error_type, \
      error_message, upload_sha256, upload_size, upload_key, upload_verified, accepted";
-pub const RUN_COLUMNS: &str = "key, id, spec, status, created_at, finished_at, first_task, total";
+pub const RUN_COLUMNS: &str = "key, id, spec, status, created_at, finished_at, deadline, first_task, total";
 
 /// A value that this program did not write.
 fn invalid(column: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
@@ -129,6 +129,7 @@ pub fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         status: word::<RunStatus>(row, "status")?,
         created_at: row.get("created_at")?,
         finished_at: row.get("finished_at")?,
+        deadline: row.get("deadline")?,
         first_task: row.get("first_task")?,
         total: row.get("total")?,
     };
