@@ -25,6 +25,7 @@ pub mod provider;
 pub mod render;
 pub mod report;
 pub mod runner;
+pub mod sweep;
 pub mod terraform;
 
 /// An error and everything that caused it, in one line: for places that keep a text.

@@ -185,9 +185,10 @@ fn the_shipped_configs_have_no_mistakes_and_refer_to_the_schema() {
 #[test]
 fn the_checked_in_schemas_are_what_the_types_say() {
     let bench = Bench::new();
-    let schemas: [(&str, &[&str]); 2] = [
+    let schemas: [(&str, &[&str]); 3] = [
         ("config/run.schema.json", &["config", "schema"]),
         ("config/provider.schema.json", &["config", "schema", "--provider"]),
+        ("config/nuke.schema.json", &["config", "schema", "--nuke"]),
     ];
     for (file, arguments) in schemas {
         let (code, printed, _) = bench.run(arguments);

@@ -12,6 +12,7 @@ use super::{Context, Exit, Failure, Format, View};
 use crate::config::{self, ConfigError, Mistake, RunConfig};
 use crate::plan::{Problem, plan};
 use crate::provider::{self, MachineFacts, Registry};
+use crate::sweep;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -35,14 +36,21 @@ enum Command {
         /// Print the schema of provider.json instead
         #[arg(long)]
         provider: bool,
+        /// Print the schema of sweep manifests (nuke.json) instead
+        #[arg(long, conflicts_with = "provider")]
+        nuke: bool,
     },
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.command {
         Command::Check { config, registry } => check(&config, &registry, context),
-        Command::Schema { provider } => {
-            let schema = if provider { provider::schema() } else { config::schema() };
+        Command::Schema { provider, nuke } => {
+            let schema = match (provider, nuke) {
+                (true, _) => provider::schema(),
+                (_, true) => sweep::schema(),
+                (false, false) => config::schema(),
+            };
             context.output.show(&SchemaView(schema.value()));
             Ok(Exit::Done)
         }

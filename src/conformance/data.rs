@@ -1,9 +1,7 @@
 //! What stands in a folder as data: credentials, catalog, classes of errors, the sweep.
 
-use include_dir::{Dir, include_dir};
-use serde_json::Value;
-
-use crate::provider::{Backend, Driver, ErrorClassName, Folder};
+use crate::provider::{Backend, Driver, ErrorClassName};
+use crate::sweep;
 
 use super::Check;
 
@@ -14,12 +12,6 @@ const NEEDED_CLASSES: [(ErrorClassName, &str); 4] = [
     (ErrorClassName::Capacity, "capacity"),
     (ErrorClassName::Throttling, "throttling"),
 ];
-
-/// `nuke/` as it was when the program was built.
-static SWEEPS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/nuke");
-
-/// Name of a folder's own sweep manifest.
-pub const SWEEP: &str = "nuke.json";
 
 pub(super) fn checks(backend: &Backend) -> Vec<Check> {
     let mut checks = vec![credentials(backend), catalog(backend)];
@@ -76,29 +68,11 @@ fn error_classes(backend: &Backend) -> Check {
 }
 
 fn sweep(backend: &Backend) -> Check {
-    let text = match sweep_manifest(backend) {
-        Some(text) => text,
-        None => {
-            let why = format!("there is no {SWEEP} in the folder, nor nuke/{}.json", backend.name());
-            return Check::failed("sweep manifest", why);
+    match sweep::load(backend) {
+        Ok(manifest) => {
+            let kinds: Vec<&str> = manifest.steps.iter().map(|step| step.kind.as_str()).collect();
+            Check::passed("sweep manifest", format!("finds and deletes: {}", kinds.join(", ")))
         }
-    };
-    match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Object(map)) if !map.is_empty() => Check::of("sweep manifest", Vec::new()),
-        Ok(_) => Check::failed("sweep manifest", "it is no object with steps"),
-        Err(error) => Check::failed("sweep manifest", format!("it is not valid JSON: {error}")),
+        Err(error) => Check::failed("sweep manifest", error.to_string()),
     }
-}
-
-/// The folder's own, else the one of its name in `nuke/` beside the folder's parent.
-fn sweep_manifest(backend: &Backend) -> Option<String> {
-    let own = backend.folder.read(SWEEP).ok();
-    let shared = || {
-        let file = format!("{}.json", backend.name());
-        match &backend.folder {
-            Folder::Embedded(_) => SWEEPS.get_file(&file).map(|file| file.contents().to_vec()),
-            Folder::Disk(path) => fs_err::read(path.parent()?.parent()?.join("nuke").join(&file)).ok(),
-        }
-    };
-    String::from_utf8(own.or_else(shared)?).ok()
 }
