@@ -27,6 +27,7 @@ pub mod report;
 pub mod runner;
 pub mod sweep;
 pub mod terraform;
+pub mod words;
 
 /// An error and everything that caused it, in one line: for places that keep a text.
 pub fn cause_chain(error: &dyn std::error::Error) -> String {

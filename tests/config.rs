@@ -1,75 +1,48 @@
 //! What users see of `bench config`: every mistake in one go, and the schemas that are checked in.
 
+mod common;
+
 use std::path::Path;
 
-use assert_cmd::Command;
+use common::{Sandbox, repository};
 use serde_json::Value;
 
-/// `bench` in an empty folder of its own, which must stay empty.
-struct Bench {
-    folder: tempfile::TempDir,
+/// Checks a file outside of the folder, which must stay empty, and returns what people see.
+fn check(bench: &Sandbox, path: &Path) -> String {
+    let (code, stdout, stderr) = bench.said(&["config", "check", path.to_str().unwrap()]);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    let left: Vec<_> = fs_err::read_dir(bench.path()).unwrap().collect();
+    assert!(left.is_empty(), "bench left {left:?} behind");
+    // Adding a backend must not change these texts.
+    let shown = stderr.replace(path.to_str().unwrap(), "FILE");
+    shown.replace(&backends(bench), "BACKENDS")
 }
 
-impl Bench {
-    fn new() -> Bench {
-        Bench { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::cargo_bin("bench")
-            .unwrap()
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_remove("BENCH_PROVIDER_PATH")
-            .env_remove("BENCH_HOME")
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
-    /// Checks a file outside of the folder and returns what people see.
-    fn check(&self, path: &Path) -> String {
-        let (code, stdout, stderr) = self.run(&["config", "check", path.to_str().unwrap()]);
-        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
-        let left: Vec<_> = fs_err::read_dir(self.folder.path()).unwrap().collect();
-        assert!(left.is_empty(), "bench left {left:?} behind");
-        // Adding a backend must not change these texts.
-        let shown = stderr.replace(path.to_str().unwrap(), "FILE");
-        shown.replace(&self.backends(), "BACKENDS")
-    }
-
-    /// The names of all backends as messages list them.
-    fn backends(&self) -> String {
-        let (_, stdout, _) = self.run(&["provider", "list", "--output", "json"]);
-        let list: Value = serde_json::from_str(&stdout).unwrap();
-        let names = list["backends"].as_array().unwrap().iter();
-        names.map(|b| format!("`{}`", b["name"].as_str().unwrap())).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Checks bytes as a file.
-    fn check_bytes(&self, bytes: &[u8]) -> String {
-        let elsewhere = tempfile::tempdir().unwrap();
-        let path = elsewhere.path().join("run.json");
-        fs_err::write(&path, bytes).unwrap();
-        self.check(&path)
-    }
+/// The names of all backends as messages list them.
+fn backends(bench: &Sandbox) -> String {
+    let (_, list) = bench.json(&["provider", "list"]);
+    let names = list["backends"].as_array().unwrap().iter();
+    names.map(|b| format!("`{}`", b["name"].as_str().unwrap())).collect::<Vec<_>>().join(", ")
 }
 
-fn repository(path: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+/// Checks bytes as a file.
+fn check_bytes(bench: &Sandbox, bytes: &[u8]) -> String {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("run.json");
+    fs_err::write(&path, bytes).unwrap();
+    check(bench, &path)
 }
 
 #[test]
 fn every_class_of_mistake_is_named_in_one_go() {
-    insta::assert_snapshot!(Bench::new().check(&repository("tests/config/every-mistake.json")));
+    insta::assert_snapshot!(check(&Sandbox::new(), &repository("tests/config/every-mistake.json")));
 }
 
 #[test]
 fn mistakes_are_one_json_value_where_json_is_asked_for() {
     let path = repository("tests/config/every-mistake.json");
-    let bench = Bench::new();
-    let (code, stdout, stderr) = bench.run(&["config", "check", path.to_str().unwrap(), "--output", "json"]);
+    let bench = Sandbox::new();
+    let (code, stdout, stderr) = bench.said(&["config", "check", path.to_str().unwrap(), "--output", "json"]);
     assert_eq!((code, stderr.as_str()), (2, ""));
     let value: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(value["valid"], false);
@@ -82,9 +55,9 @@ fn mistakes_are_one_json_value_where_json_is_asked_for() {
 #[test]
 fn a_plan_of_a_broken_config_names_the_same_mistakes() {
     let path = repository("tests/config/every-mistake.json");
-    let bench = Bench::new();
-    let (code, _, plan) = bench.run(&["plan", path.to_str().unwrap()]);
-    let (_, _, check) = bench.run(&["config", "check", path.to_str().unwrap()]);
+    let bench = Sandbox::new();
+    let (code, _, plan) = bench.said(&["plan", path.to_str().unwrap()]);
+    let (_, _, check) = bench.said(&["config", "check", path.to_str().unwrap()]);
     assert_eq!((code, plan), (2, check));
 }
 
@@ -95,7 +68,7 @@ fn keys_that_stand_twice_are_named_beside_other_mistakes() {
   "local": [],
   "limits": { "ttl_minutes": 1 }
 }"#;
-    insta::assert_snapshot!(Bench::new().check_bytes(text));
+    insta::assert_snapshot!(check_bytes(&Sandbox::new(), text));
 }
 
 #[test]
@@ -106,17 +79,17 @@ fn combinations_that_do_not_go_together_are_named() {
   "task_runners": { "mode": "build" },
   "local": [{ "instance_type": "process", "alias": "a" }]
 }"#;
-    insta::assert_snapshot!(Bench::new().check_bytes(text));
+    insta::assert_snapshot!(check_bytes(&Sandbox::new(), text));
     let text = br#"{
   "workload": { "command": [""], "output": { "format": "regex", "pattern": "([0-9]+)" } },
   "local": [{ "instance_type": "process", "alias": "a" }]
 }"#;
-    insta::assert_snapshot!(Bench::new().check_bytes(text));
+    insta::assert_snapshot!(check_bytes(&Sandbox::new(), text));
 }
 
 #[test]
 fn files_that_are_no_config_are_refused_with_a_reason() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     let mut seen = Vec::new();
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let cases: [(&str, &[u8]); 12] = [
@@ -134,26 +107,26 @@ fn files_that_are_no_config_are_refused_with_a_reason() {
         ("depth bomb", deep.as_bytes()),
     ];
     for (name, bytes) in cases {
-        seen.push(format!("{name}: {}", bench.check_bytes(bytes)));
+        seen.push(format!("{name}: {}", check_bytes(&bench, bytes)));
     }
     insta::assert_snapshot!(seen.concat());
 }
 
 #[test]
 fn large_files_directories_and_missing_files_are_refused_with_a_reason() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let large = elsewhere.path().join("large.json");
     fs_err::File::create(&large).unwrap().set_len(50_000_000).unwrap();
-    insta::assert_snapshot!(bench.check(&large), @r"
+    insta::assert_snapshot!(check(&bench, &large), @r"
     error: the config has a mistake
       FILE: the file has 47.7 MiB, the limit is 8 MiB
     ");
-    insta::assert_snapshot!(bench.check(elsewhere.path()), @r"
+    insta::assert_snapshot!(check(&bench, elsewhere.path()), @r"
     error: the config has a mistake
       FILE: this is a directory, expected a JSON file
     ");
-    let missing = bench.check(&elsewhere.path().join("missing.json"));
+    let missing = check(&bench, &elsewhere.path().join("missing.json"));
     assert!(
         missing.starts_with("error: the config has a mistake\n  FILE: there is no such file\n"),
         "{missing}"
@@ -164,17 +137,17 @@ fn large_files_directories_and_missing_files_are_refused_with_a_reason() {
 #[test]
 fn a_file_full_of_mistakes_is_answered_within_bounds() {
     let entries: Vec<String> = (0..20_000).map(|i| format!(r#""x{i}": {i}"#)).collect();
-    let said = Bench::new().check_bytes(format!("{{{}}}", entries.join(",")).as_bytes());
+    let said = check_bytes(&Sandbox::new(), format!("{{{}}}", entries.join(",")).as_bytes());
     assert!(said.starts_with("error: the config has 20000 mistakes\n"), "{}", &said[..200]);
     assert!(said.trim_end().ends_with("… and 19000 more"));
 }
 
 #[test]
 fn the_shipped_configs_have_no_mistakes_and_refer_to_the_schema() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     for name in ["config/local.json", "config/example.json"] {
         let path = repository(name);
-        let (code, stdout, stderr) = bench.run(&["config", "check", path.to_str().unwrap()]);
+        let (code, stdout, stderr) = bench.said(&["config", "check", path.to_str().unwrap()]);
         assert_eq!((code, stderr.as_str()), (0, ""), "{name}");
         assert!(stdout.contains("no mistakes"), "{stdout}");
         let config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
@@ -184,14 +157,14 @@ fn the_shipped_configs_have_no_mistakes_and_refer_to_the_schema() {
 
 #[test]
 fn the_checked_in_schemas_are_what_the_types_say() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     let schemas: [(&str, &[&str]); 3] = [
         ("config/run.schema.json", &["config", "schema"]),
         ("config/provider.schema.json", &["config", "schema", "--provider"]),
         ("config/nuke.schema.json", &["config", "schema", "--nuke"]),
     ];
     for (file, arguments) in schemas {
-        let (code, printed, _) = bench.run(arguments);
+        let (code, printed, _) = bench.said(arguments);
         assert_eq!(code, 0);
         assert!(
             printed == fs_err::read_to_string(repository(file)).unwrap(),

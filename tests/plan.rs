@@ -1,48 +1,14 @@
 //! What users see of `bench plan` and `bench provider`.
 
-use std::path::{Path, PathBuf};
+mod common;
 
-use assert_cmd::Command;
+use common::{Sandbox, repository};
 use serde_json::{Value, json};
 
-struct Bench {
-    folder: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        Bench { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::cargo_bin("bench")
-            .unwrap()
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_remove("BENCH_PROVIDER_PATH")
-            .env_remove("BENCH_HOME")
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
-    fn write(&self, name: &str, value: &Value) -> String {
-        let path = self.folder.path().join(name);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(&path, value.to_string()).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn plan_json(&self, config: &str) -> Value {
-        let (code, stdout, stderr) = self.run(&["plan", config, "--output", "json"]);
-        assert_eq!(code, 0, "{stdout}{stderr}");
-        serde_json::from_str(&stdout).unwrap()
-    }
-}
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+fn plan_json(bench: &Sandbox, config: &str) -> Value {
+    let (code, plan) = bench.json(&["plan", config]);
+    assert_eq!(code, 0, "{plan:#}");
+    plan
 }
 
 /// Clouds only, so that the plan is the same on every machine.
@@ -64,18 +30,18 @@ fn clouds() -> Value {
 
 #[test]
 fn a_plan_reads_as_a_table_for_each_provider_instance_and_totals() {
-    let bench = Bench::new();
-    let config = bench.write("run.json", &clouds());
-    let (code, stdout, stderr) = bench.run(&["plan", &config]);
+    let bench = Sandbox::new();
+    let config = bench.json_file("run.json", &clouds());
+    let (code, stdout, stderr) = bench.said(&["plan", &config]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     insta::assert_snapshot!(stdout);
-    assert_eq!(fs_err::read_dir(bench.folder.path()).unwrap().count(), 1, "a plan made a file");
+    assert_eq!(fs_err::read_dir(bench.path()).unwrap().count(), 1, "a plan made a file");
 }
 
 #[test]
 fn the_json_plan_holds_the_maps_by_alias() {
-    let bench = Bench::new();
-    let plan = bench.plan_json(&bench.write("run.json", &clouds()));
+    let bench = Sandbox::new();
+    let plan = plan_json(&bench, &bench.json_file("run.json", &clouds()));
     assert_eq!(plan["vcpu_count"], json!({ "c8g": 1, "c7i": 2, "t3": 2, "own": 2, "d2ps": 2 }));
     assert_eq!(plan["instance_count"], json!({ "c8g": 7, "c7i": 4, "t3": 4, "own": 4, "d2ps": 4 }));
     assert_eq!(plan["providers"][1]["name"], "aws-eu");
@@ -87,7 +53,7 @@ fn the_json_plan_holds_the_maps_by_alias() {
 
 #[test]
 fn the_local_plan_has_one_host_and_no_more_slots_than_cpus() {
-    let plan = Bench::new().plan_json(repository("config/local.json").to_str().unwrap());
+    let plan = plan_json(&Sandbox::new(), repository("config/local.json").to_str().unwrap());
     let row = &plan["providers"][0]["instance_types"][0];
     let cpus = row["vcpu"].as_u64().unwrap();
     let slots = cpus.min(2);
@@ -100,7 +66,7 @@ fn the_local_plan_has_one_host_and_no_more_slots_than_cpus() {
 
 #[test]
 fn the_shipped_example_can_be_planned() {
-    let plan = Bench::new().plan_json(repository("config/example.json").to_str().unwrap());
+    let plan = plan_json(&Sandbox::new(), repository("config/example.json").to_str().unwrap());
     let names: Vec<&str> =
         plan["providers"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["aws", "aws-eu", "azure", "local"]);
@@ -108,40 +74,41 @@ fn the_shipped_example_can_be_planned() {
 
 #[test]
 fn what_nobody_knows_about_a_type_is_an_error_that_names_the_three_ways() {
-    let bench = Bench::new();
-    let config = bench.write(
+    let bench = Sandbox::new();
+    let config = bench.json_file(
         "run.json",
         &json!({ "aws": [
             { "instance_type": "c7g.mediun", "alias": "typo" },
             { "instance_type": "quantum.large", "alias": "strange" }
         ]}),
     );
-    let (code, stdout, stderr) = bench.run(&["plan", &config]);
+    let (code, stdout, stderr) = bench.said(&["plan", &config]);
     assert_eq!((code, stdout.as_str()), (2, ""));
     insta::assert_snapshot!(stderr.replace(&config, "FILE"));
-    let (code, _, check) = bench.run(&["config", "check", &config]);
+    let (code, _, check) = bench.said(&["config", "check", &config]);
     assert_eq!((code, check), (2, stderr));
-    let (code, stdout, _) = bench.run(&["config", "check", &config, "--output", "json"]);
+    let (code, stdout, _) = bench.said(&["config", "check", &config, "--output", "json"]);
     let value: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &value["valid"]), (2, &json!(false)));
-    assert_eq!(value["problems"][0]["at"]["path"], "$.aws[0]");
+    assert_eq!(value["mistakes"][0]["path"], "$.aws[0].instance_type");
+    assert_eq!(value["mistakes"][0]["nearest"], "c7g.medium");
 }
 
 #[test]
 fn more_vcpus_than_the_machine_has_are_an_error() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     let config = json!({ "local": [{ "instance_type": "process", "alias": "a", "vcpu": 1024 }] });
-    let (code, _, stderr) = bench.run(&["plan", &bench.write("run.json", &config)]);
+    let (code, _, stderr) = bench.said(&["plan", &bench.json_file("run.json", &config)]);
     assert_eq!(code, 2);
-    assert!(stderr.contains("`vcpu` of alias `a` of `local` is 1024, but this machine has"), "{stderr}");
+    assert!(stderr.contains("`vcpu` of alias `a` of `local` is 1024, but bench may use"), "{stderr}");
 }
 
 #[test]
 fn a_plan_over_the_cost_limit_is_shown_with_a_warning() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     let mut config = clouds();
     config["limits"]["max_cost_usd"] = json!(0.1);
-    let (code, stdout, stderr) = bench.run(&["plan", &bench.write("run.json", &config)]);
+    let (code, stdout, stderr) = bench.said(&["plan", &bench.json_file("run.json", &config)]);
     assert_eq!(code, 0);
     assert!(stdout.starts_with("aws:"), "{stdout}");
     insta::assert_snapshot!(stderr, @"warning: `bench run` will refuse this: the plan costs up to 0.48 USD (0.32 USD an hour until hosts end themselves after 90 minutes), `limits.max_cost_usd` is 0.10");
@@ -149,16 +116,16 @@ fn a_plan_over_the_cost_limit_is_shown_with_a_warning() {
 
 #[test]
 fn a_missing_program_for_an_architecture_is_named_before_anything_is_made() {
-    let bench = Bench::new();
+    let bench = Sandbox::new();
     let mut config = clouds();
     config["task_runners"] = json!({ "mode": "binary" });
-    let (code, _, stderr) = bench.run(&["plan", &bench.write("run.json", &config)]);
+    let (code, _, stderr) = bench.said(&["plan", &bench.json_file("run.json", &config)]);
     let other = if cfg!(target_arch = "aarch64") { "x86_64" } else { "arm64" };
     assert_eq!(code, 2);
     assert!(stderr.contains(&format!("no task runner program for {other} (needed by `")), "{stderr}");
     let binary = json!({ "path": "bench", "sha256": "0".repeat(64) });
     config["task_runners"]["binaries"] = json!({ "arm64": binary, "x86_64": binary });
-    assert_eq!(bench.plan_json(&bench.write("run.json", &config))["runner_source"]["mode"], "binary");
+    assert_eq!(plan_json(&bench, &bench.json_file("run.json", &config))["runner_source"]["mode"], "binary");
 }
 
 fn toy() -> Value {
@@ -171,46 +138,40 @@ fn toy() -> Value {
 
 #[test]
 fn a_backend_on_disk_joins_by_option_and_by_variable() {
-    let bench = Bench::new();
-    bench.write("clouds/toy/provider.json", &toy());
+    let bench = Sandbox::new();
+    bench.json_file("clouds/toy/provider.json", &toy());
     let types =
         json!({ "instance_types": { "t1": { "vcpu": 4, "arch": "x86_64", "price_usd_per_h": 0.5 } } });
-    bench.write("clouds/toy/types.json", &types);
+    bench.json_file("clouds/toy/types.json", &types);
     let config = json!({
         "runs_per_instance_type": 5, "task_runners": { "image": "i" },
         "providers": { "toy": { "size": 3 } }, "toy": [{ "instance_type": "t1", "alias": "t" }]
     });
-    let config = bench.write("run.json", &config);
-    let (code, stdout, _) = bench.run(&["plan", &config, "--infrastructure", "clouds", "--output", "json"]);
+    let config = bench.json_file("run.json", &config);
+    let (code, stdout, _) = bench.said(&["plan", &config, "--infrastructure", "clouds", "--output", "json"]);
     assert_eq!(code, 0, "{stdout}");
     let plan: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&plan["vcpu_count"], &plan["cost"]["hourly_usd"]), (&json!({ "t": 4 }), &json!(1.0)));
     assert_eq!(plan["providers"][0]["settings"], json!({ "size": 3 }));
-    Command::cargo_bin("bench")
-        .unwrap()
-        .args(["provider", "list"])
-        .current_dir(bench.folder.path())
-        .env("BENCH_PROVIDER_PATH", "clouds")
-        .assert()
-        .success()
-        .stdout(predicates::str::contains("A toy cloud"));
-    let (code, _, stderr) = bench.run(&["plan", &config]);
+    let listed = bench.bench(&["provider", "list"]).env("BENCH_PROVIDER_PATH", "clouds").output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("A toy cloud"), "{}", common::describe(&listed));
+    let (code, _, stderr) = bench.said(&["plan", &config]);
     assert_eq!(code, 2);
     assert!(stderr.contains("$.providers.toy: the key `backend` is missing"), "{stderr}");
 }
 
 #[test]
 fn a_setting_without_default_is_required() {
-    let bench = Bench::new();
-    bench.write("clouds/toy/provider.json", &toy());
-    bench.write("clouds/toy/types.json", &json!({ "instance_types": {} }));
+    let bench = Sandbox::new();
+    bench.json_file("clouds/toy/provider.json", &toy());
+    bench.json_file("clouds/toy/types.json", &json!({ "instance_types": {} }));
     let config = json!({
         "providers": { "mine": { "backend": "toy" } },
         "toy": [{ "instance_type": "t1", "alias": "a", "vcpu": 1, "arch": "arm64" }],
         "mine": [{ "instance_type": "t1", "alias": "b", "vcpu": 1, "arch": "arm64" }]
     });
     let (code, _, stderr) =
-        bench.run(&["plan", &bench.write("run.json", &config), "--infrastructure", "clouds"]);
+        bench.said(&["plan", &bench.json_file("run.json", &config), "--infrastructure", "clouds"]);
     assert_eq!(code, 2);
     assert!(stderr.contains("$.providers.mine: the key `size` is missing, expected an integer"), "{stderr}");
     assert!(stderr.contains("$.toy: the backend `toy` needs the setting `size`"), "{stderr}");
@@ -218,19 +179,19 @@ fn a_setting_without_default_is_required() {
 
 #[test]
 fn backends_are_listed_and_shown() {
-    let bench = Bench::new();
-    let (code, stdout, _) = bench.run(&["provider", "list", "--output", "json"]);
+    let bench = Sandbox::new();
+    let (code, stdout, _) = bench.said(&["provider", "list", "--output", "json"]);
     assert_eq!(code, 0);
     let list: Value = serde_json::from_str(&stdout).unwrap();
     let local = list["backends"].as_array().unwrap().iter().find(|b| b["name"] == "local").unwrap();
     assert_eq!((&local["driver"], &local["source"]), (&json!("local"), &json!("built in")));
-    let (code, stdout, _) = bench.run(&["provider", "list"]);
+    let (code, stdout, _) = bench.said(&["provider", "list"]);
     assert_eq!(code, 0);
     assert!(stdout.contains("local  local"), "{stdout}");
-    let (code, stdout, _) = bench.run(&["provider", "show", "local"]);
+    let (code, stdout, _) = bench.said(&["provider", "show", "local"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!(stdout);
-    let (code, _, stderr) = bench.run(&["provider", "show", "locla"]);
+    let (code, _, stderr) = bench.said(&["provider", "show", "locla"]);
     assert_eq!(code, 2);
     let wanted = "error: there is no provider backend `locla`\nhint: did you mean `local`?\n";
     assert!(stderr.starts_with(wanted), "{stderr}");

@@ -100,13 +100,13 @@ fn completions_are_one_json_value_where_json_is_asked_for() {
 #[test]
 fn debug_makes_the_task_runners_log_what_they_do_without_colours() {
     let sandbox = Sandbox::new();
-    let config = sandbox.config(1, 1, json!({ "builtin": "cpu" }));
-    let (code, summary) =
-        sandbox.json(&["run", config.to_str().unwrap(), "--mock", "--run-id", "d1", "--debug"]);
+    let config = sandbox.config(1, 1, json!({ "name": "t", "command": ["true"] }));
+    let (code, summary) = sandbox.json(&["run", config.to_str().unwrap(), "--run-id", "d1", "--debug"]);
     assert_eq!(code, 0, "{summary:#}");
     let logs = sandbox.path().join(".bench/runs/d1/logs");
     let log = std::fs::read_to_string(logs.join("here-0.log")).unwrap();
     assert!(log.contains("DEBUG "), "a log of debugging: {log}");
+    assert!(!log.contains("hyper") && !log.contains("reqwest"), "nothing of connections: {log}");
     assert!(!log.contains('\u{1b}'), "a file has no use for colours: {log}");
 }
 
@@ -300,6 +300,143 @@ fn status_and_stop_work_from_another_process_and_a_second_master_is_refused() {
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["status"], "cancelled");
     assert_eq!(processes_with(&marker), [] as [u32; 0]);
+}
+
+#[test]
+fn output_that_repeats_itself_is_a_result_like_any_other() {
+    let sandbox = Sandbox::new();
+    let command = ["sh", "-c", "yes | head -c 3000000"];
+    let config = sandbox.config(1, 1, json!({ "name": "yes", "command": command, "repetitions": 20 }));
+    let (code, summary) = sandbox.json(&["run", config.to_str().unwrap(), "--run-id", "yes"]);
+    assert_eq!(code, 0, "{summary:#}");
+    let text = sandbox.path().join("results/yes/here-1/output.txt");
+    assert!(std::fs::metadata(text).unwrap().len() > 40_000_000, "all that the runner kept");
+    assert_eq!(results_of(&sandbox, "yes")["tasks"][0]["attempts"], 1);
+}
+
+#[test]
+fn task_runners_side_by_side_leave_their_results_in_folders_of_their_own() {
+    let sandbox = Sandbox::new();
+    let script = "test -z \"$(ls -A $BENCH_TASK_DIR)\" && sleep 0.2 && \
+                  echo \"{\\\"n\\\": {\\\"t\\\": {\\\"value\\\": $BENCH_TASK_NUMBER}}}\" > $BENCH_TASK_DIR/out.json";
+    let output = |file: &str| json!({ "file": file, "format": "bmf" });
+    let workload = |file| json!({ "name": "side", "command": ["sh", "-c", script], "output": output(file) });
+    let config = sandbox.config(4, 2, workload("$BENCH_TASK_DIR/out.json"));
+    let (code, summary) = sandbox.json(&["run", config.to_str().unwrap(), "--run-id", "side"]);
+    assert_eq!(code, 0, "{summary:#}");
+    for task in results_of(&sandbox, "side")["tasks"].as_array().unwrap() {
+        let series = task["output"]["benchmarks"].as_array().unwrap();
+        let own = series.iter().find(|one| one["name"].as_str().unwrap().starts_with('n')).unwrap();
+        assert_eq!(own["samples"][0].as_f64(), task["number"].as_f64(), "{own:#}");
+    }
+    if std::thread::available_parallelism().unwrap().get() > 1 {
+        let config = sandbox.config(4, 2, workload("out.json"));
+        let (code, _, stderr) = sandbox.said(&["run", config.to_str().unwrap()]);
+        assert_eq!(code, 2);
+        assert!(
+            stderr.contains("$.workload.output.file") && stderr.contains("$BENCH_TASK_DIR/out.json"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_failed_task_says_its_status_and_last_words_as_it_happens() {
+    let sandbox = Sandbox::new();
+    let command = ["sh", "-c", "echo first >&2; echo no such data set >&2; exit 3"];
+    let config = sandbox.config(1, 1, json!({ "name": "f", "command": command }));
+    let (code, _, stderr) = sandbox.said(&["run", config.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    let line = stderr.lines().find(|line| line.starts_with("here-1 failed")).expect("a line for it");
+    assert!(line.contains("status 3") && line.ends_with("no such data set"), "{line}");
+}
+
+#[test]
+fn a_killed_workload_names_the_signal() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(1, 1, json!({ "name": "k", "command": ["sh", "-c", "kill -KILL $$"] }));
+    let (code, stdout, _) = sandbox.said(&["run", config.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("signal 9 (SIGKILL)"), "{stdout}");
+}
+
+#[test]
+fn a_ruby_version_without_its_ruby_is_refused_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    let local = json!([{ "instance_type": "process", "alias": "here" }]);
+    let config = sandbox.json_file("run.json", &json!({ "ruby_version": "3.4.7", "local": local }));
+    let empty = sandbox.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let output = sandbox.bench(&["run", &config]).env("PATH", &empty).env("HOME", &empty).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("3.4.7") && said.contains("install"), "{said}");
+    assert!(!sandbox.path().join(".bench").exists());
+}
+
+#[test]
+fn what_hyperfine_itself_writes_is_taken_in() {
+    if std::process::Command::new("hyperfine").arg("--version").output().is_err() {
+        return skipped("hyperfine is not installed", "its real output is not tried");
+    }
+    let sandbox = Sandbox::new();
+    let command = ["hyperfine", "--runs", "3", "--export-json", "$BENCH_TASK_DIR/out.json", "sleep 0.01"];
+    let output = json!({ "file": "$BENCH_TASK_DIR/out.json", "format": "hyperfine" });
+    let workload = json!({ "name": "h", "command": command, "output": output });
+    let config = sandbox.config(2, 2, workload);
+    let (code, summary) = sandbox.json(&["run", config.to_str().unwrap(), "--run-id", "hf"]);
+    assert_eq!(code, 0, "{summary:#}");
+    let results = results_of(&sandbox, "hf");
+    for task in results["tasks"].as_array().unwrap() {
+        let series = task["output"]["benchmarks"].as_array().unwrap();
+        let own = series.iter().find(|one| one["name"] == "sleep 0.01").expect("hyperfine's own series");
+        assert_eq!((own["unit"].as_str(), own["samples"].as_array().unwrap().len()), (Some("s"), 3));
+        // Some versions take the start of their shell off, so a sample may be a little less than was slept.
+        assert!(own["samples"][0].as_f64().unwrap() > 0.001, "{own:#}");
+    }
+}
+
+/// libfaketime, as Debian installs it.
+fn fake_time() -> Option<std::path::PathBuf> {
+    let places = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    places.map(|place| place.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.is_file())
+}
+
+#[test]
+fn a_jump_of_the_wall_clock_costs_no_lease() {
+    let Some(library) = fake_time() else {
+        return skipped("libfaketime is not installed", "no wall clock jumps");
+    };
+    let sandbox = Sandbox::new();
+    let now = sandbox.file("now", "+0");
+    // Each task is longer than a lease, and the clock jumps while it runs.
+    let script = "echo > started-$BENCH_TASK_NUMBER; while ! test -e go; do sleep 0.1; done";
+    let config = sandbox.json_file(
+        "run.json",
+        &json!({
+            "runs_per_instance_type": 2, "limits": { "lease_seconds": 2 },
+            "workload": { "name": "w", "command": ["sh", "-c", script] },
+            "local": [{ "instance_type": "process", "alias": "here" }]
+        }),
+    );
+    let mut command = sandbox.bench(&["run", &config, "--run-id", "jump", "--output", "json"]);
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &now).env("FAKETIME_NO_CACHE", "1");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let master = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let master = master.expect("the binary starts");
+    let started = || std::fs::read_dir(sandbox.path()).unwrap().flatten();
+    wait_for("a task", || started().find(|e| e.file_name().to_string_lossy().starts_with("started")));
+    for jump in ["+2h", "-1d", "+0"] {
+        std::fs::write(&now, jump).unwrap();
+        // Longer than a lease: nothing else can be waited for here.
+        std::thread::sleep(Duration::from_millis(2500));
+    }
+    sandbox.file("go", "");
+    let output = finish(master);
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    for task in results_of(&sandbox, "jump")["tasks"].as_array().unwrap() {
+        assert_eq!((&task["state"], &task["attempts"]), (&json!("completed"), &json!(1)), "{task:#}");
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]

@@ -52,6 +52,8 @@ pub enum ErrorCode {
     RateLimited,
     /// 500: a fault of the orchestrator, which its log explains.
     Internal,
+    /// 507: there is no room left where results are kept; they are taken again once there is.
+    StorageFull,
     /// 503: the store cannot be reached or the server is stopping.
     Unavailable,
 }

@@ -116,7 +116,11 @@ pub struct Pressure {
 pub struct NoiseFigures {
     /// Time the hypervisor gave to others while this CPU wanted to run, percent of all time.
     pub steal_percent: Option<f64>,
-    /// Share of the task's time in which some process waited for a CPU, percent.
+    /// Share of its executions' wall time in which the workload itself could have run but others had its CPU,
+    /// percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_wait_percent: Option<f64>,
+    /// Share of the task's time in which some process of the machine waited for a CPU, percent.
     pub pressure_cpu_percent: Option<f64>,
     pub pressure_memory_percent: Option<f64>,
     pub pressure_io_percent: Option<f64>,

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Version of the layout of `output.json` and `metadata.json`.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// `output.txt` of a task is never longer, bytes: a runner cuts there, and whoever unpacks may count on it.
+pub const MOST_TEXT_BYTES: u64 = 64 << 20;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskOutput {
     pub schema: u32,
@@ -57,6 +60,11 @@ pub struct Execution {
     /// User time of the process and the children it waited for; the kernel counts microseconds.
     pub user_ns: u64,
     pub system_ns: u64,
+    /// How long its processes could have run but had to wait for a CPU (`run_delay` of `/proc/*/schedstat`): of
+    /// the first process to its end, of the others as they were seen once a second. Absent where the kernel
+    /// does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_wait_ns: Option<u64>,
     /// Peak resident memory of the largest process of the tree, bytes.
     pub max_rss_bytes: u64,
     /// Exit status; absent when a signal ended it.

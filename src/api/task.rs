@@ -174,7 +174,8 @@ pub enum FailKind {
     Setup,
     /// The workload could not be started (no such program, no such folder).
     Spawn,
-    /// The workload's own output file is missing or cannot be understood.
+    /// The workload's own output file is missing or cannot be understood, or the orchestrator did not take the
+    /// results.
     Output,
     /// Something is missing on the machine (an interpreter, the network, memory).
     Environment,

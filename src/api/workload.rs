@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Environment variable that names a folder of the task alone, empty at first and removed afterwards. In a
+/// command and in the place of its results, `$BENCH_TASK_DIR` stands for it without a shell.
+pub const TASK_DIR: &str = "BENCH_TASK_DIR";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Workload {
     /// Shown in tables and results.

@@ -35,7 +35,7 @@ pub struct Global {
     /// Folder for runs, state and keys; results stand beside it
     #[arg(long, env = "BENCH_HOME", default_value = ".bench", global = true)]
     pub home: PathBuf,
-    /// More log lines on stderr: -v info, -vv debug, -vvv trace (BENCH_LOG takes tracing filters)
+    /// More log lines on stderr: -v info, -vv debug, -vvv everything, libraries too (BENCH_LOG takes tracing filters)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
 }

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::plan::plan_failure;
 use super::provider::RegistryArgs;
 use super::{Context, Exit, Failure, Format, View};
 use crate::config::{self, ConfigError, Mistake, RunConfig};
-use crate::plan::{Problem, plan};
-use crate::provider::{self, MachineFacts, Registry};
+use crate::document::Document;
+use crate::plan::plan_document;
+use crate::provider::{self, MachineFacts};
 use crate::sweep;
+use crate::words::count;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -57,31 +58,22 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
 }
 
+/// A config that no plan can be made of is not right either: facts nobody knows, more than the machine has.
 fn check(path: &std::path::Path, registry: &RegistryArgs, context: &Context) -> Result<Exit, Failure> {
     let registry = registry.load()?;
-    match config::load(path, &registry) {
-        Ok(config) => check_plan(&config, &registry, context),
+    let planned =
+        Document::read(path).and_then(|document| plan_document(&document, &registry, MachineFacts::read()));
+    match planned {
+        Ok((config, _)) => {
+            context.output.show(&Valid::of(&config));
+            Ok(Exit::Done)
+        }
         Err(error) if context.output.format == Format::Json => {
             let ConfigError { mistakes, omitted, .. } = error;
             context.output.show(&Invalid { valid: false, mistakes, omitted });
             Ok(Exit::Usage)
         }
         Err(error) => Err(failure(error)),
-    }
-}
-
-/// A config that no plan can be made of is not right either: facts nobody knows, more than the machine has.
-fn check_plan(config: &RunConfig, registry: &Registry, context: &Context) -> Result<Exit, Failure> {
-    match plan(config, registry, MachineFacts::read()) {
-        Ok(_) => {
-            context.output.show(&Valid::of(config));
-            Ok(Exit::Done)
-        }
-        Err(error) if context.output.format == Format::Json => {
-            context.output.show(&Unplannable { valid: false, mistakes: [], problems: error.problems });
-            Ok(Exit::Usage)
-        }
-        Err(error) => Err(plan_failure(error)),
     }
 }
 
@@ -127,8 +119,11 @@ impl View for Valid {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}: no mistakes ({} instance types of {} provider instances, {} runs of each)",
-            self.file, self.instance_types, self.provider_instances, self.runs_per_instance_type
+            "{}: no mistakes ({} of {}, {} of each)",
+            self.file,
+            count(self.instance_types, "instance type"),
+            count(self.provider_instances, "provider instance"),
+            count(self.runs_per_instance_type, "run")
         )
     }
 }
@@ -144,20 +139,6 @@ struct Invalid {
 impl View for Invalid {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         self.mistakes.iter().try_for_each(|mistake| writeln!(out, "{mistake}"))
-    }
-}
-
-/// Only shown as JSON; people see [`plan_failure`].
-#[derive(Serialize)]
-struct Unplannable {
-    valid: bool,
-    mistakes: [Mistake; 0],
-    problems: Vec<Problem>,
-}
-
-impl View for Unplannable {
-    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))
     }
 }
 

@@ -94,8 +94,9 @@ fn asks_for_json(arguments: impl Iterator<Item = String>) -> bool {
 fn start_logging(verbose: u8) {
     let level = match verbose {
         0 => "warn",
-        1 => "info",
-        2 => "debug",
+        1 => "warn,bench=info",
+        // What libraries tell of connections would bury what this program does.
+        2 => "warn,bench=debug",
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("BENCH_LOG").unwrap_or_else(|_| EnvFilter::new(level));

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use super::config::failure;
 use super::provider::{RegistryArgs, word};
 use super::{Context, Exit, Failure, View};
-use crate::config;
-use crate::plan::{Cost, Plan, PlanError, PlannedProvider, PlannedType, plan};
+use crate::document::Document;
+use crate::plan::{Cost, Plan, PlanError, PlannedProvider, PlannedType, plan_document};
 use crate::provider::{Driver, MachineFacts};
+use crate::words::count;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -28,8 +29,9 @@ pub struct Args {
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     let registry = args.registry.load()?;
-    let config = config::load(&args.config, &registry).map_err(failure)?;
-    let plan = plan(&config, &registry, MachineFacts::read()).map_err(plan_failure)?;
+    let planned = Document::read(&args.config)
+        .and_then(|document| plan_document(&document, &registry, MachineFacts::read()));
+    let (config, plan) = planned.map_err(failure)?;
     if let Some(folder) = &args.render {
         super::render::render(folder, &config, &plan, &registry, context)?;
     }
@@ -42,11 +44,11 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A plan that cannot be made, as the failure of a command.
+/// A plan beyond its limits, as the failure of a command.
 pub fn plan_failure(error: PlanError) -> Failure {
     let details = serde_json::to_value(&error).ok();
     let lines = error.to_string().replace('\n', "\n  ");
-    let failure = Failure::usage(anyhow::anyhow!("the config cannot be planned\n  {lines}"));
+    let failure = Failure::usage(anyhow::anyhow!("the plan is beyond its limits\n  {lines}"));
     match details {
         Some(details) => failure.details(details),
         None => failure,
@@ -132,8 +134,10 @@ fn show_cost(cost: &Cost, ttl_minutes: u32, out: &mut dyn Write) -> io::Result<(
     if cost.hourly_usd > 0.0 {
         writeln!(
             out,
-            "Cost: {:.4} USD an hour, at worst {:.2} USD (hosts end themselves after {ttl_minutes} minutes)",
-            cost.hourly_usd, cost.worst_case_usd
+            "Cost: {:.4} USD an hour, at worst {:.2} USD (hosts end themselves after {})",
+            cost.hourly_usd,
+            cost.worst_case_usd,
+            count(ttl_minutes, "minute")
         )?;
     }
     match cost.unpriced.len() as u64 {
@@ -144,9 +148,4 @@ fn show_cost(cost: &Cost, ttl_minutes: u32, out: &mut dyn Write) -> io::Result<(
             count(n, "instance type")
         ),
     }
-}
-
-/// `1 task`, `2 tasks`.
-fn count(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Output;
 use crate::api::{Event, EventKind, TaskCounts};
 use crate::master::progress::{MasterEvent, Progress};
+use crate::words::count;
 
 /// Picks the form that fits where stderr goes.
 pub fn for_stderr(output: Output) -> Box<dyn Progress> {
@@ -73,7 +74,8 @@ impl Progress for Lines {
         let mut last = self.last_count.lock().expect("no holder panics");
         if last.elapsed() >= COUNT_EVERY {
             *last = Instant::now();
-            self.output.note(&format!("{}/{} tasks ended, {}", counts.ended(), counts.total, brief(counts)));
+            let tasks = count(counts.total, "task");
+            self.output.note(&format!("{} of {tasks} ended, {}", counts.ended(), brief(counts)));
         }
     }
 }
@@ -89,13 +91,16 @@ fn brief(counts: &TaskCounts) -> String {
 /// Steps of the master, as a sentence.
 fn line(event: &MasterEvent) -> Option<String> {
     Some(match event {
-        MasterEvent::Started { run_id, total_tasks } => format!("run {run_id}: {total_tasks} tasks"),
+        MasterEvent::Started { run_id, total_tasks } => {
+            format!("run {run_id}: {}", count(*total_tasks, "task"))
+        }
         MasterEvent::OrchestratorReady { url } => format!("orchestrator: {url}"),
         MasterEvent::WaitingForCpus { wanted, free, held_by } => {
-            format!("waiting for {wanted} CPUs, {free} free: the others are held by {}", held_by.join(", "))
+            let (wanted, held_by) = (count(*wanted, "CPU"), held_by.join(", "));
+            format!("waiting for {wanted}, {free} free: the others are held by {held_by}")
         }
         MasterEvent::ProviderStarted { name, alias, runners } => {
-            format!("{name}: {runners} task runners for {alias}")
+            format!("{name}: {} for {alias}", count(*runners, "task runner"))
         }
         MasterEvent::RunnerDied { name, alias, status, log } => format!(
             "{name}: a task runner of {alias} died ({status}) and is started again; its log is {}",

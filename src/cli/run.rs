@@ -21,6 +21,7 @@ use crate::master::prepare::{self, Options, PrepareError, Prepared};
 use crate::master::record::{Leftover, ProviderRecord, RecordStatus};
 use crate::owner::OwnerId;
 use crate::report::{self, Report};
+use crate::words::count;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -213,7 +214,13 @@ impl View for Summary<'_> {
         writeln!(out, "{}", report::table(self.report, super::output::width()))?;
         super::failures::write(out, &self.report.tasks)?;
         let Tasks { total, completed, failed } = self.tasks;
-        write!(out, "run {} {}: {completed} of {total} tasks completed", self.run_id, self.status.word())?;
+        write!(
+            out,
+            "run {} {}: {completed} of {} completed",
+            self.run_id,
+            self.status.word(),
+            count(total, "task")
+        )?;
         if failed > 0 {
             write!(out, ", {failed} failed")?;
         }

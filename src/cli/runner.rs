@@ -78,6 +78,9 @@ pub struct Args {
     /// Standard input is a pipe from the master: its end ends the runner and its workload at once
     #[arg(long)]
     parent_pipe: bool,
+    /// Folder for results that the orchestrator does not take; without it they are dropped
+    #[arg(long, value_name = "DIR")]
+    undelivered: Option<PathBuf>,
     /// How long a task may go on after SIGTERM before it is given back
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     stop_grace_seconds: f64,
@@ -132,6 +135,7 @@ fn resolve(args: Args) -> Result<RunnerArgs, Failure> {
         parent_pipe: args.parent_pipe,
         // Stays the right program when the file was replaced meanwhile.
         program: PathBuf::from("/proc/self/exe"),
+        undelivered: args.undelivered,
         stop_grace: Duration::from_secs_f64(args.stop_grace_seconds),
         kill_grace: Duration::from_secs_f64(args.kill_grace_seconds),
     })

@@ -108,10 +108,11 @@ impl View for Status {
         writeln!(out, "run {}: {}, master {}", self.run_id, self.status.word(), word(self.master))?;
         writeln!(
             out,
-            "tasks: {} of {} completed, {} failed, {} running, {} pending",
+            "tasks: {} of {} completed, {} failed, {} cancelled, {} running, {} pending",
             counts.completed,
             counts.total,
             counts.failed,
+            counts.cancelled,
             counts.claimed + counts.running,
             counts.pending
         )?;
@@ -151,16 +152,23 @@ impl View for Runs {
             return writeln!(out, "no runs here; `bench run CONFIG` starts one");
         }
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_header(["RUN", "STATUS", "MASTER", "TASKS", "FAILED", "STARTED"]);
+        table.load_style(presets::NOTHING).set_header([
+            "RUN",
+            "STATUS",
+            "MASTER",
+            "COMPLETED",
+            "FAILED",
+            "CANCELLED",
+            "STARTED",
+        ]);
         for run in &self.runs {
             table.add_row([
                 run.run_id.to_string(),
                 run.status.word().to_owned(),
                 word(run.master).to_owned(),
-                format!("{}/{}", run.tasks.ended(), run.tasks.total),
+                format!("{}/{}", run.tasks.completed, run.tasks.total),
                 run.tasks.failed.to_string(),
+                run.tasks.cancelled.to_string(),
                 run.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             ]);
         }

@@ -48,13 +48,19 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             ClientError::Refused { status, .. } | ClientError::BadAnswer { status, .. } => {
-                matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+                matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 507)
             }
             ClientError::Unreachable { .. } => true,
             ClientError::PinMismatch { .. } | ClientError::BadEndpoint { .. } | ClientError::File { .. } => {
                 false
             }
         }
+    }
+
+    /// The orchestrator answers and something is wrong with itself: its disk is full, its store broken. It may
+    /// pass, but not by asking again and again.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, ClientError::Refused { status: 500 | 507, .. })
     }
 
     /// The orchestrator's reason, where it gave one.

@@ -138,7 +138,7 @@ pub(super) struct WorkloadFile {
     /// Shown in tables and results. Default: the program's file name, or the builtin's name.
     #[schemars(length(min = 1, max = 64))]
     pub name: Option<String>,
-    /// Program and arguments; no shell is involved.
+    /// Program and arguments; no shell is involved, but `$BENCH_TASK_DIR` stands for a folder of the task alone.
     #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
     /// Program and arguments run once before the first execution, not measured.
@@ -146,7 +146,8 @@ pub(super) struct WorkloadFile {
     pub setup: Option<Vec<String>>,
     /// Environment variables. (A name that starts with `_` would be a comment.)
     pub env: Option<BTreeMap<String, String>>,
-    /// Folder in which the command runs. Default: a fresh folder for each task.
+    /// Folder in which the command runs. Default: on this machine the one in which `bench run` was called, on
+    /// hosts the task runner's.
     #[schemars(length(min = 1))]
     pub working_directory: Option<String>,
     /// Longest wall time of one task, setup included, minutes. Default: 60; 240 for ruby-bench.
@@ -164,11 +165,22 @@ pub(super) struct WorkloadFile {
     pub builtin: Option<Builtin>,
 }
 
+impl WorkloadFile {
+    /// Whether it says what to execute, and says it once.
+    pub fn is_one(&self) -> bool {
+        match &self.command {
+            Some(command) => self.builtin.is_none() && !command.is_empty(),
+            None => self.builtin.is_some(),
+        }
+    }
+}
+
 /// Results that a command writes by itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutputFile {
-    /// Path relative to the working directory. Default: standard output.
+    /// Path relative to the working directory, or in `$BENCH_TASK_DIR`, which task runners that work side by side
+    /// need. Default: standard output.
     #[schemars(length(min = 1))]
     pub file: Option<String>,
     pub format: OutputFormat,

@@ -13,7 +13,6 @@ mod file;
 mod run_config;
 mod workload;
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 pub use crate::document::{InvalidDocument as ConfigError, Mistake};
@@ -33,25 +32,27 @@ pub fn schema() -> &'static Schema {
     &SCHEMA
 }
 
-/// Reads and checks a config against the backends of `registry`. The error holds every mistake of the file.
-pub fn load(path: &Path, registry: &Registry) -> Result<RunConfig, ConfigError> {
-    from_document(&Document::read(path)?, registry)
-}
-
-/// As [`load`], from text that is already there; `file` is what messages call it.
+/// Checks a config's text against the backends of `registry`; `file` is what messages call it. The error holds
+/// every mistake of the file. (With those that only a plan shows: [`crate::plan::plan_document`].)
 pub fn parse(file: &str, text: &str, registry: &Registry) -> Result<RunConfig, ConfigError> {
     from_document(&Document::parse(file, text)?, registry)
 }
 
-fn from_document(document: &Document, registry: &Registry) -> Result<RunConfig, ConfigError> {
+/// As [`parse`], of a document that was read already.
+pub fn from_document(document: &Document, registry: &Registry) -> Result<RunConfig, ConfigError> {
     check::check(document, registry)?;
     Ok(run_config::convert(document, registry))
+}
+
+/// What can be read of a document with mistakes.
+pub fn readable(document: &Document, registry: &Registry) -> RunConfig {
+    run_config::readable(document, registry)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::plan;
+    use crate::plan::plan_document;
     use crate::provider::{Arch, MachineFacts};
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -98,7 +99,7 @@ mod tests {
     }
 
     proptest! {
-        /// A config is refused with mistakes or taken; what is taken can be planned or is refused with problems.
+        /// A config is refused with mistakes or planned.
         #[test]
         fn no_config_makes_the_program_panic(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), "[a-z_]{1,12}", strange()), 1..4)
@@ -114,13 +115,9 @@ mod tests {
                 }
             }
             let machine = MachineFacts { online_cpus: 2, arch: Arch::X86_64 };
-            match parse("run.json", &config.to_string(), &REGISTRY) {
-                Ok(config) => {
-                    if let Err(error) = plan(&config, &REGISTRY, machine) {
-                        prop_assert!(!error.problems.is_empty());
-                    }
-                }
-                Err(error) => prop_assert!(!error.mistakes.is_empty()),
+            let document = Document::parse("run.json", &config.to_string());
+            if let Err(error) = document.and_then(|document| plan_document(&document, &REGISTRY, machine)) {
+                prop_assert!(!error.mistakes.is_empty());
             }
         }
 

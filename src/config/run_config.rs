@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::file::{Binary, InstanceEntry, Limits, Mode, RunFile, TaskRunnersFile};
 use super::workload;
 use crate::api::{Alias, Workload};
-use crate::document::{Document, Member, Path};
+use crate::document::{Document, Member, Node, Path};
 use crate::provider::{Arch, Registry};
 
 /// A config without mistakes.
@@ -79,6 +79,9 @@ pub struct Located {
     pub column: usize,
     /// E.g. `$.local[0]`.
     pub path: String,
+    /// From 0, in bytes of the file.
+    #[serde(skip)]
+    pub offset: usize,
 }
 
 impl std::fmt::Display for Located {
@@ -112,6 +115,37 @@ pub(super) fn convert(document: &Document, registry: &Registry) -> RunConfig {
     let known: Map<String, Value> = keys.iter().map(|m| (m.name.clone(), m.value.to_value())).collect();
     let file: RunFile = typed(Value::Object(known));
     let providers = lists.iter().map(|list| provider_instance(document, list, &file, registry)).collect();
+    run_config(document, file, providers)
+}
+
+/// What of a document with mistakes can be read: sections and instance types that make sense by themselves. The
+/// others are as if they were not there.
+pub(super) fn readable(document: &Document, registry: &Registry) -> RunConfig {
+    let members = document.root().members();
+    let makes_sense = |name: &str, value: &Value| {
+        let alone = Value::Object([(name.to_owned(), value.clone())].into_iter().collect());
+        serde_json::from_value::<RunFile>(alone).is_ok_and(|file| file.workload.is_none_or(|w| w.is_one()))
+    };
+    let values = members.iter().map(|member| (member.name.clone(), member.value.to_value()));
+    let known: Map<String, Value> = values.filter(|(name, value)| makes_sense(name, value)).collect();
+    let file: RunFile = typed(Value::Object(known));
+    let providers = members.iter().filter_map(|list| {
+        let given = document.root().get("providers").and_then(|all| all.get(&list.name));
+        let name = given.and_then(|given| given.get("backend")).map_or(Some(&*list.name), Node::as_str)?;
+        let backend = registry.get(name)?;
+        let entries = list.value.elements().iter().enumerate().filter_map(|(i, node)| {
+            let entry: InstanceEntry = serde_json::from_value(node.to_value()).ok()?;
+            let _: Alias = entry.alias.parse().ok()?;
+            Some(InstanceType::at(located(document, list, i, node), entry))
+        });
+        let (name, backend, settings) = (list.name.clone(), backend.name().to_owned(), Map::new());
+        Some(ProviderInstance { name, backend, settings, instance_types: entries.collect() })
+    });
+    let providers = providers.collect();
+    run_config(document, file, providers)
+}
+
+fn run_config(document: &Document, file: RunFile, providers: Vec<ProviderInstance>) -> RunConfig {
     RunConfig {
         file: document.file().to_owned(),
         text: document.text().to_owned(),
@@ -148,13 +182,15 @@ fn provider_instance(
             .into_iter()
             .zip(list.value.elements())
             .enumerate()
-            .map(|(i, (entry, node))| {
-                let path = Path::root().key(&list.name).index(i).to_string();
-                let (line, column) = document.line_and_column(node.start);
-                InstanceType::at(Located { file: document.file().to_owned(), line, column, path }, entry)
-            })
+            .map(|(i, (entry, node))| InstanceType::at(located(document, list, i, node), entry))
             .collect(),
     }
+}
+
+fn located(document: &Document, list: &Member, index: usize, node: &Node) -> Located {
+    let path = Path::root().key(&list.name).index(index).to_string();
+    let (line, column) = document.line_and_column(node.start);
+    Located { file: document.file().to_owned(), line, column, path, offset: node.start }
 }
 
 impl InstanceType {

@@ -2,6 +2,7 @@
 
 use crate::provider::{Backend, Driver, ErrorClassName};
 use crate::sweep;
+use crate::words::count;
 
 use super::Check;
 
@@ -40,7 +41,7 @@ fn catalog(backend: &Backend) -> Check {
     let types = &backend.catalog().instance_types;
     let manifest = &backend.manifest.instance_types;
     if backend.manifest.driver == Driver::Local {
-        return Check::passed("catalog", format!("{} instance types", types.len()));
+        return Check::passed("catalog", count(types.len(), "instance type"));
     }
     if types.is_empty() && manifest.live_query.is_none() {
         let why = "there is neither a catalog with instance types nor a live query: vCPU counts would have to \
@@ -56,7 +57,7 @@ fn catalog(backend: &Backend) -> Check {
     });
     let mut check = Check::of("catalog", unknown.collect());
     if check.findings.is_empty() {
-        check.findings.push(format!("{} instance types", types.len()));
+        check.findings.push(count(types.len(), "instance type"));
     }
     check
 }

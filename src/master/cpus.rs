@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::home::create_private_dir;
+use super::home::{create_private_dir, named};
 use crate::api::RunId;
 
 /// One logical CPU that nobody else in this home measures on.
@@ -56,15 +56,22 @@ pub fn try_take(folder: &Path, preference: &[u32], wanted: usize, run_id: &RunId
 
 fn take_one(cpu: u32, path: &PathBuf, run_id: &RunId) -> io::Result<Option<CpuLock>> {
     let mut options = std::fs::OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| named(e, "open", path))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut held) => {
-            held.set_len(0)?;
-            write!(held, "{run_id}")?;
+            let written = held.set_len(0).and_then(|()| write!(held, "{run_id}"));
+            written.map_err(|e| named(e, "write", path))?;
             Ok(Some(CpuLock { cpu, _file: held }))
         }
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(error.into()),
+        Err((_, errno)) => Err(named(errno.into(), "lock", path)),
     }
 }
 

@@ -279,17 +279,17 @@ impl Session {
 
     fn local_runners(&self, connection: &Connection, provider: &ProviderTask) -> LocalRunners {
         // Runners start in another folder than this process, perhaps inside a container.
-        let key_file = self.folder.run_key();
         LocalRunners {
             run_id: self.folder.run_id.clone(),
             provider: provider.name.clone(),
             orchestrator_url: connection.record.url.clone(),
             orchestrator_pin: connection.record.pin.clone(),
-            key_file: std::path::absolute(&key_file).unwrap_or(key_file),
+            key_file: absolute(self.folder.run_key()),
             program: self.prepared.program.clone(),
             working_directory: self.record.working_directory.clone(),
             cpu_locks: self.prepared.cpu_locks.clone(),
             logs: self.folder.runner_logs(),
+            undelivered: absolute(self.folder.undelivered()),
             debug: self.prepared.debug,
         }
     }
@@ -376,6 +376,10 @@ fn starts_in(provider: &ProviderTask) -> Phase {
         Driven::Local(_) => Phase::PostRun,
         Driven::Terraform(_) => provider.phase,
     }
+}
+
+fn absolute(path: std::path::PathBuf) -> std::path::PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn now() -> jiff::Timestamp {

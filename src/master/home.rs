@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::api::RunId;
@@ -177,6 +178,10 @@ impl RunFolder {
     pub fn meta_state(&self) -> PathBuf {
         self.root.join("orchestrator.tfstate")
     }
+    /// Results that the orchestrator did not take.
+    pub fn undelivered(&self) -> PathBuf {
+        self.root.join("undelivered")
+    }
     pub fn results(&self) -> &Path {
         &self.results
     }
@@ -191,21 +196,23 @@ impl RunFolder {
         let file = private_options().open(&path).map_err(|e| named(e, "open", &path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut held) => {
-                held.set_len(0)?;
-                write!(held, "{}", std::process::id())?;
+                let id = std::process::id();
+                let written = held.set_len(0).and_then(|()| write!(held, "{id}"));
+                written.map_err(|e| named(e, "write", &path))?;
                 Ok(RunLock { _file: held })
             }
-            Err(_busy) => {
+            Err((_, Errno::EWOULDBLOCK)) => {
                 let holder = fs::read_to_string(&path).unwrap_or_default();
                 Err(HomeError::RunBusy(self.run_id.clone(), holder))
             }
+            Err((_, errno)) => Err(named(errno.into(), "lock", &path).into()),
         }
     }
 
     /// Whether some master works on the run right now.
     pub fn has_master(&self) -> bool {
         let Ok(file) = File::open(self.lock_file()) else { return false };
-        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
     }
 }
 
@@ -241,7 +248,7 @@ fn private_options() -> std::fs::OpenOptions {
 }
 
 /// An error that names the file, as `fs_err` makes them, for the calls it does not cover.
-fn named(error: io::Error, verb: &str, path: &Path) -> io::Error {
+pub(super) fn named(error: io::Error, verb: &str, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("failed to {verb} `{}`: {error}", path.display()))
 }
 
@@ -262,6 +269,16 @@ mod tests {
         assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
         drop(lock);
         assert!(folder.lock().is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_taken_is_named_with_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Home::new(dir.path().join(".bench")).create_run(&"r1".parse().unwrap()).unwrap();
+        fs::create_dir(folder.lock_file()).unwrap();
+        let refused = crate::cause_chain(&folder.lock().unwrap_err());
+        assert!(refused.contains("runs/r1/master.lock") && refused.contains("directory"), "{refused}");
+        assert!(!folder.has_master());
     }
 
     #[test]

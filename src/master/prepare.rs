@@ -14,11 +14,12 @@ use super::providers::{self, Driven, HostFacts, ProviderTask, TerraformTask};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
 use crate::api::{CreateRun, ResultsPolicy, RunId, TaskCounts, Workload, WorkloadKind};
 use crate::client::{Endpoint, Secret};
-use crate::config::{self, ConfigError, RunConfig};
+use crate::config::{ConfigError, RunConfig};
+use crate::document::Document;
 use crate::ledger::Ledger;
 use crate::orchestrator::auth::run_key;
 use crate::owner::{OwnerError, OwnerId};
-use crate::plan::{Plan, PlanError, PlannedProvider, PlannedType, plan};
+use crate::plan::{Plan, PlanError, PlannedProvider, PlannedType, plan_document};
 use crate::provider::{Driver, MachineFacts, OrchestratorKind, Registry};
 use crate::render::{RenderError, Runner};
 use crate::report::PlanFact;
@@ -127,7 +128,7 @@ pub async fn new_run(
     config_file: &Path,
     options: Options,
 ) -> Result<Prepared, PrepareError> {
-    let config = config::load(config_file, registry)?;
+    let planned = plan_document(&Document::read(config_file)?, registry, MachineFacts::read())?;
     let run_id =
         options.run_id.clone().unwrap_or_else(|| RunId::make(jiff::Timestamp::now(), rand::random()));
     let working_directory = std::env::current_dir().map_err(PrepareError::Process)?;
@@ -146,7 +147,7 @@ pub async fn new_run(
         orchestrator: options.orchestrator,
         resumed: false,
     };
-    prepare(home, registry, config, given).await
+    prepare(home, registry, planned, given).await
 }
 
 /// Checks everything that taking up an old run needs: the same config, order and place as at its start.
@@ -163,7 +164,8 @@ pub async fn old_run(
     if found != record.config_sha256 {
         return Err(PrepareError::ConfigChanged { path, found, expected: record.config_sha256 });
     }
-    let config = config::parse(&path.display().to_string(), &text, registry)?;
+    let document = Document::parse(&path.display().to_string(), &text)?;
+    let planned = plan_document(&document, registry, MachineFacts::read())?;
     let given = Given {
         config_file: record.config_file,
         run_id: record.run_id,
@@ -179,7 +181,7 @@ pub async fn old_run(
         orchestrator: options.orchestrator,
         resumed: true,
     };
-    prepare(home, registry, config, given).await
+    prepare(home, registry, planned, given).await
 }
 
 /// What differs between a new run and one that is taken up again.
@@ -201,10 +203,9 @@ struct Given {
 async fn prepare(
     home: &Home,
     registry: &Registry,
-    config: RunConfig,
+    (config, plan): (RunConfig, Plan),
     given: Given,
 ) -> Result<Prepared, PrepareError> {
-    let plan = plan(&config, registry, MachineFacts::read())?;
     plan.check_limits(&config.limits)?;
     let workload = effective_workload(&config, given.mock);
     let program = std::env::current_exe().map_err(PrepareError::Process)?;
@@ -219,7 +220,9 @@ async fn prepare(
         if plan.providers.iter().any(|provider| provider.driver == Driver::Local) {
             workload::preflight(&workload)?;
         }
-        let providers = provider_tasks(&plan, registry, config.task_runners.image.as_deref()).await?;
+        let folders = workload_folders(&workload, &given.working_directory);
+        let image = config.task_runners.image.as_deref();
+        let providers = provider_tasks(&plan, registry, image, folders).await?;
         let hosts = hosts(home, &config, &plan, &providers, &given, &program)?;
         (providers, hosts)
     };
@@ -313,15 +316,26 @@ fn effective_workload(config: &RunConfig, mock: bool) -> Workload {
     workload
 }
 
+/// Where the workload may look for its files: the caller's folder, and its own where that lies elsewhere.
+fn workload_folders(workload: &Workload, callers: &Path) -> Vec<PathBuf> {
+    let own = match &workload.kind {
+        WorkloadKind::Command(command) => command.working_directory.as_ref().map(|own| callers.join(own)),
+        _ => None,
+    };
+    let elsewhere = own.filter(|own| !own.starts_with(callers));
+    std::iter::once(callers.to_owned()).chain(elsewhere).collect()
+}
+
 async fn provider_tasks(
     plan: &Plan,
     registry: &Registry,
     image: Option<&str>,
+    folders: Vec<PathBuf>,
 ) -> Result<Vec<ProviderTask>, PrepareError> {
     let local = plan.providers.iter().filter(|provider| provider.driver == Driver::Local);
     let container = if local.flat_map(|p| &p.instance_types).any(is_container) {
         let image = image.unwrap_or(docker::DEFAULT_IMAGE).to_owned();
-        Some(Container { engine: docker::reachable_engine().await?, image })
+        Some(Container { engine: docker::reachable_engine().await?, image, folders })
     } else {
         None
     };

@@ -6,6 +6,7 @@
 //! ```
 
 mod cost;
+mod document;
 mod error;
 mod facts;
 mod maths;
@@ -13,6 +14,7 @@ mod planner;
 mod types;
 
 pub use cost::Cost;
+pub use document::plan_document;
 pub use error::{PlanError, Problem};
 pub use maths::{effective_vcpu, instances_needed};
 pub use planner::plan;

@@ -8,6 +8,8 @@ use super::facts::facts;
 use super::{
     Plan, PlanError, PlannedProvider, PlannedType, Problem, Totals, cost, effective_vcpu, instances_needed,
 };
+use crate::api::WorkloadKind;
+use crate::api::workload::TASK_DIR;
 use crate::config::{InstanceType, ProviderInstance, RunConfig, RunnerSource};
 use crate::provider::{Arch, Backend, Driver, MachineFacts, Registry};
 
@@ -30,6 +32,7 @@ pub fn plan(config: &RunConfig, registry: &Registry, machine: MachineFacts) -> R
         })
         .collect();
     problems.extend(missing_binaries(&config.task_runners.source, &providers, machine.arch));
+    problems.extend(shared_output(config, &providers));
     if !problems.is_empty() {
         return Err(PlanError { problems });
     }
@@ -120,6 +123,16 @@ fn totals(rows: &[PlannedType], driver: Driver) -> Totals {
     };
     let tasks = rows.iter().map(|row| u64::from(row.tasks)).sum();
     Totals { instance_types: rows.len() as u64, hosts, instances, task_runners, tasks }
+}
+
+/// Task runners of this machine work in the caller's folder, side by side: a results file there would be the
+/// last one's.
+fn shared_output(config: &RunConfig, providers: &[PlannedProvider]) -> Option<Problem> {
+    let WorkloadKind::Command(command) = &config.workload.kind else { return None };
+    let file = command.output.as_ref()?.file.as_ref().filter(|file| !file.contains(TASK_DIR))?;
+    let local = providers.iter().filter(|p| p.driver == Driver::Local).flat_map(|p| &p.instance_types);
+    let shared = local.into_iter().find(|row| row.effective_vcpu > 1 && row.tasks != 1)?;
+    Some(Problem::SharedOutput { file: file.clone(), alias: shared.alias.to_string() })
 }
 
 /// Architectures of hosts to be made for which there is no program to send.

@@ -30,7 +30,7 @@ pub enum RegistryError {
 pub struct Backend {
     pub manifest: Manifest,
     pub folder: Folder,
-    catalog: Catalog,
+    catalog: OnceLock<Catalog>,
     rules: Vec<(Regex, Arch)>,
     settings_schema: OnceLock<Schema>,
 }
@@ -40,10 +40,11 @@ impl Backend {
         let file = folder.display(MANIFEST);
         let document = Document::parse(&file, &text(&folder, MANIFEST)?)?;
         let manifest = check(&document, &folder.name())?;
-        let catalog = match &manifest.instance_types.catalog {
-            Some(name) => Catalog::parse(&folder.display(name), &text(&folder, name)?)?,
-            None => Catalog::default(),
-        };
+        let catalog = OnceLock::new();
+        // Those in the binary are checked by a test, and read when somebody asks: there are thousands of types.
+        if let Folder::Disk(_) = folder {
+            let _ = catalog.set(read_catalog(&manifest, &folder)?);
+        }
         let rule = |pattern: &str| Regex::new(pattern).expect("the manifest's patterns were checked");
         let rules = &manifest.instance_types.architecture_rules;
         let rules = rules.iter().map(|r| (rule(&r.pattern), r.arch)).collect();
@@ -55,12 +56,14 @@ impl Backend {
     }
 
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        self.catalog.get_or_init(|| {
+            read_catalog(&self.manifest, &self.folder).expect("a test has read every catalog in the binary")
+        })
     }
 
     /// What catalog and architecture rules know about an instance type; nothing where they do not know it.
     pub fn facts(&self, instance_type: &str) -> InstanceFacts {
-        let mut facts = self.catalog.instance_types.get(instance_type).copied().unwrap_or_default();
+        let mut facts = self.catalog().instance_types.get(instance_type).copied().unwrap_or_default();
         if facts.arch.is_none() {
             let rule = self.rules.iter().find(|(pattern, _)| pattern.is_match(instance_type));
             facts.arch = rule.map(|(_, arch)| *arch);
@@ -76,6 +79,13 @@ impl Backend {
     /// A provider instance's settings with the defaults of those it does not give.
     pub fn settings(&self, given: &Map<String, Value>) -> Map<String, Value> {
         settings::with_defaults(&self.manifest, given)
+    }
+}
+
+fn read_catalog(manifest: &Manifest, folder: &Folder) -> Result<Catalog, RegistryError> {
+    match &manifest.instance_types.catalog {
+        Some(name) => Ok(Catalog::parse(&folder.display(name), &text(folder, name)?)?),
+        None => Ok(Catalog::default()),
     }
 }
 
@@ -209,6 +219,9 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         assert!(registry.get("local").is_some());
         assert!(registry.names().is_sorted());
+        for backend in registry.iter() {
+            read_catalog(&backend.manifest, &backend.folder).unwrap();
+        }
     }
 
     #[test]

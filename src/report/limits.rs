@@ -6,8 +6,10 @@ use crate::api::NoiseFigures;
 /// Stolen time lengthens a time by about its own share: at 1 % it is as large as the differences that people
 /// compare instance types for.
 pub const STEAL_PERCENT_MAX: f64 = 1.0;
-/// Share of the task in which some process waited for a CPU. The kernel's figure is of the whole machine (or
-/// container), so a little of it need not concern the workload; at 5 % it may.
+/// Share of the executions in which the workload waited for its CPU: times are longer by as much.
+pub const CPU_WAIT_PERCENT_MAX: f64 = 2.0;
+/// Where the kernel does not tell that: share of the task in which some process of the machine (or container)
+/// waited for a CPU. A little of it need not concern the workload; at 5 % it may.
 pub const PRESSURE_CPU_PERCENT_MAX: f64 = 5.0;
 /// Waiting for memory to be reclaimed is never normal for a benchmark; 1 % leaves room for start-up.
 pub const PRESSURE_MEMORY_PERCENT_MAX: f64 = 1.0;
@@ -20,7 +22,7 @@ pub const FREQUENCY_CHANGE_PERCENT_MAX: f64 = 10.0;
 pub const CV_BETWEEN_PERCENT_MAX: f64 = 5.0;
 /// Within a task. A quiet machine stays below 2 %; above 10 % something interfered with single iterations.
 pub const CV_WITHIN_PERCENT_MAX: f64 = 10.0;
-/// With two tasks t(1) = 12.7: the interval is too wide to say anything.
+/// With two tasks t(1) = 12.7: the interval exists, but is too wide to say anything.
 pub const TASKS_MIN: u64 = 3;
 
 /// A figure of a task's conditions with the limit above which it is a warning.
@@ -42,10 +44,17 @@ pub(super) const LIMITS: &[Limit] = &[
     },
     Limit {
         kind: WarningKind::CpuPressure,
-        what: "processes waited for a CPU",
+        what: "the workload waited for its CPU while others had it",
+        unit: " % of the time",
+        max: CPU_WAIT_PERCENT_MAX,
+        read: |noise| noise.cpu_wait_percent,
+    },
+    Limit {
+        kind: WarningKind::CpuPressure,
+        what: "processes of the machine waited for a CPU",
         unit: " % of the time",
         max: PRESSURE_CPU_PERCENT_MAX,
-        read: |noise| noise.pressure_cpu_percent,
+        read: |noise| noise.pressure_cpu_percent.filter(|_| noise.cpu_wait_percent.is_none()),
     },
     Limit {
         kind: WarningKind::MemoryPressure,

@@ -188,7 +188,7 @@ mod tests {
         let report = Report::new(sample::facts(&["a"]), vec![sample::failed("a", 1, "exit")]);
         let text = table(&report, 80);
         assert!(
-            text.starts_with("no task completed") && text.contains("1 of 1 tasks did not complete (1 exit)"),
+            text.starts_with("no task completed") && text.contains("1 of 1 task did not complete (1 exit)"),
             "{text}"
         );
     }

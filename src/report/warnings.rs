@@ -9,6 +9,7 @@ use super::limits::{CV_BETWEEN_PERCENT_MAX, CV_WITHIN_PERCENT_MAX, LIMITS, Limit
 use super::summary::Summary;
 use crate::api::{Alias, TaskMetadata, TaskState};
 use crate::runner::kernels;
+use crate::words::count;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,8 +97,12 @@ fn missing(alias: &Alias, tasks: &[&TaskResult]) -> Option<Warning> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     missing.iter().for_each(|task| *reasons.entry(reason(task)).or_default() += 1);
     let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    let message =
-        format!("{} of {} tasks did not complete ({})", missing.len(), tasks.len(), reasons.join(", "));
+    let message = format!(
+        "{} of {} did not complete ({})",
+        missing.len(),
+        count(tasks.len(), "task"),
+        reasons.join(", ")
+    );
     let numbers = missing.iter().map(|task| task.number).collect();
     (!missing.is_empty()).then(|| warning(WarningKind::TasksMissing, alias, numbers, message))
 }
@@ -129,8 +134,12 @@ fn above(limit: &Limit, alias: &Alias, measured: &[(u32, &TaskMetadata)]) -> Opt
     let worst = over.iter().map(|(_, figure)| *figure).max_by(f64::total_cmp)?;
     let (worst, unit) = (rounded(worst), limit.unit);
     let allowed = if limit.max > 0.0 { format!("; limit {}{unit}", limit.max) } else { String::new() };
-    let message =
-        format!("{}: up to {worst}{unit} in {} of {} tasks{allowed}", limit.what, over.len(), measured.len());
+    let message = format!(
+        "{}: up to {worst}{unit} in {} of {}{allowed}",
+        limit.what,
+        over.len(),
+        count(measured.len(), "task")
+    );
     Some(warning(limit.kind, alias, over.iter().map(|(number, _)| *number).collect(), message))
 }
 
@@ -146,17 +155,17 @@ fn placement(alias: &Alias, measured: &[(u32, &TaskMetadata)]) -> Vec<Warning> {
     };
     let shared = those(|metadata| !metadata.pinning.busy_siblings.is_empty());
     let floating = those(|metadata| metadata.pinning.cpu.is_none());
-    let of = measured.len();
+    let of = count(measured.len(), "task");
     let mut found = Vec::new();
     if !shared.is_empty() {
         let message = format!(
-            "{} of {of} tasks shared a physical core with another task: their CPUs were siblings of one core",
+            "{} of {of} shared a physical core with another task: their CPUs were siblings of one core",
             shared.len()
         );
         found.push(warning(WarningKind::SharedCore, alias, shared, message));
     }
     if !floating.is_empty() {
-        let message = format!("{} of {of} tasks were not pinned to a CPU", floating.len());
+        let message = format!("{} of {of} not pinned to a CPU", floating.len());
         found.push(warning(WarningKind::NotPinned, alias, floating, message));
     }
     found
@@ -169,12 +178,11 @@ fn of_row(row: &Summary) -> Vec<Warning> {
         found.push(Warning { benchmark, ..warning(kind, &row.alias, tasks, message) });
     };
     if row.tasks < TASKS_MIN {
-        let tasks = if row.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", row.tasks) };
-        add(
-            WarningKind::TooFewTasks,
-            vec![],
-            format!("{tasks} measured it; an interval needs {TASKS_MIN} or more"),
-        );
+        let follows =
+            if row.tasks < 2 { "so there is no interval" } else { "so its interval is too wide to say much" };
+        let tasks = count(row.tasks, "task");
+        let message = format!("{tasks} measured it, {follows}; {TASKS_MIN} or more make a useful one");
+        add(WarningKind::TooFewTasks, vec![], message);
     }
     if let Some(cv) = row.cv_percent.filter(|cv| *cv > CV_BETWEEN_PERCENT_MAX) {
         let message = format!("tasks differ by {} % (CV); limit {CV_BETWEEN_PERCENT_MAX} %", rounded(cv));
@@ -188,7 +196,7 @@ fn of_row(row: &Summary) -> Vec<Warning> {
         add(WarningKind::VariationWithinTasks, vec![], message);
     }
     if row.not_finite > 0 {
-        let message = format!("{} samples are no finite numbers and are not counted", row.not_finite);
+        let message = format!("{} without a finite value, not counted", count(row.not_finite, "sample"));
         add(WarningKind::NotFinite, vec![], message);
     }
     found
@@ -248,6 +256,13 @@ mod tests {
         assert_eq!(kinds(with(|m| m.conditions.noise.steal_percent = Some(1.0))), []);
         let pressed = with(|m| m.conditions.noise.pressure_cpu_percent = Some(6.0));
         assert_eq!(kinds(pressed), [WarningKind::CpuPressure]);
+        let waited = with(|m| m.conditions.noise.cpu_wait_percent = Some(2.5));
+        assert_eq!(kinds(waited), [WarningKind::CpuPressure]);
+        let others = with(|m| {
+            m.conditions.noise.cpu_wait_percent = Some(0.5);
+            m.conditions.noise.pressure_cpu_percent = Some(60.0);
+        });
+        assert_eq!(kinds(others), [], "others waited for other CPUs");
         let loaded = with(|m| m.conditions.noise.load_before_per_cpu = Some(2.0));
         assert_eq!(kinds(loaded), [WarningKind::LoadBefore]);
         let hot = with(|m| m.conditions.noise.throttle_events = Some(1));

@@ -182,7 +182,8 @@ impl Agent<'_> {
             // Whoever stops this runner may have signalled the workload too: no verdict on the benchmark.
             TaskEnd::Failed { .. } if *self.ending.borrow() != Ending::No => self.release(task, lease).await,
             end => {
-                let report = Report { client: self.client, task: task.id, fence: lease.fence };
+                let undelivered = self.settings.args.undelivered.as_deref();
+                let report = Report { client: self.client, task: task.id, fence: lease.fence, undelivered };
                 tokio::select! {
                     reported = report.send(&end) => Worked::Reported(reported),
                     why = &mut beats => {

@@ -29,6 +29,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// A launcher has this long beyond the grace to end its tree.
 const LAUNCHER_MARGIN: Duration = Duration::from_secs(8);
 
+/// How often the waits of a tree are looked at, away from the workload's CPU.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Whether, and how urgently, work has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Halt {
@@ -108,7 +111,7 @@ impl Executor {
         let started = Instant::now();
         let mut watched = self.start(spec, &report_file).await?;
         let status = watched.wait(deadline, halt, self.grace).await.map_err(ExecuteError::Wait)?;
-        let Watched { stdout, stderr, timed_out, forced, .. } = watched;
+        let Watched { stdout, stderr, timed_out, forced, mut cpu_waits, .. } = watched;
 
         let report = fs_err::read(&report_file).ok().and_then(|json| serde_json::from_slice(&json).ok());
         if report.is_none() && self.ends_orphans {
@@ -130,6 +133,8 @@ impl Executor {
         if report.stragglers > 0 {
             tracing::info!(killed = report.stragglers, "processes outlived the workload");
         }
+        // To the very end, where the others were only seen now and then.
+        cpu_waits.extend(report.cpu_wait.map(|wait| (wait.pid, wait.wait_ns)));
         let execution = Execution {
             phase: spec.phase,
             index: spec.index,
@@ -137,6 +142,7 @@ impl Executor {
             wall_ns: report.wall_ns,
             user_ns: report.user_ns,
             system_ns: report.system_ns,
+            cpu_wait_ns: (!cpu_waits.is_empty()).then(|| cpu_waits.values().sum()),
             max_rss_bytes: report.max_rss_bytes,
             exit_status: report.exit_status,
             signal: report.signal,
@@ -188,11 +194,14 @@ struct Watched {
     forced: bool,
     /// When patience with the launcher itself ends.
     force_at: Option<Instant>,
+    /// How long each thread below the launcher has waited for a CPU, nanoseconds.
+    cpu_waits: BTreeMap<u32, u64>,
 }
 
 impl Watched {
     fn new(child: Launched, stdout: Stream, stderr: Stream) -> Watched {
-        Watched { child, stdout, stderr, timed_out: false, forced: false, force_at: None }
+        let cpu_waits = BTreeMap::new();
+        Watched { child, stdout, stderr, timed_out: false, forced: false, force_at: None, cpu_waits }
     }
 
     async fn wait(
@@ -204,6 +213,7 @@ impl Watched {
         let mut ended: Option<(ExitStatus, Instant)> = None;
         let mut obeyed = Halt::No;
         let mut listening = true;
+        let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
             let wanted = *halt.borrow_and_update();
             if ended.is_none() && wanted > obeyed {
@@ -230,6 +240,10 @@ impl Watched {
                     self.child.start_kill()?;
                 }
                 () = until(drained_at) => {}
+                () = sleep_until(look_at), if ended.is_none() => {
+                    look_at = Instant::now() + LOOK_EVERY;
+                    self.cpu_waits.extend(self.child.id().map(procs::cpu_waits_below).unwrap_or_default());
+                }
             }
         }
     }

@@ -55,6 +55,9 @@ pub struct LaunchReport {
     pub wall_ns: u64,
     pub user_ns: u64,
     pub system_ns: u64,
+    /// How long the first process had to wait for a CPU.
+    #[serde(default)]
+    pub cpu_wait: Option<CpuWait>,
     pub max_rss_bytes: u64,
     pub exit_status: Option<i32>,
     pub signal: Option<i32>,
@@ -62,6 +65,13 @@ pub struct LaunchReport {
     pub spawn_error: Option<String>,
     /// Descendants that outlived the workload's first process and were killed, at least.
     pub stragglers: u32,
+}
+
+/// What the kernel counted of one process until its end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CpuWait {
+    pub pid: u32,
+    pub wait_ns: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -188,10 +198,14 @@ impl<'a> Supervisor<'a> {
 
     /// Collects every process that ended. Says whether any child is left.
     fn reap(&mut self) -> Result<bool, LaunchError> {
+        // What the kernel knows of a process is gone once it was waited for.
+        let ended = (self.report.is_none() && has_ended(self.child)).then(|| self.started.elapsed());
+        let cpu_wait = ended.and_then(|_| cpu_wait(self.child));
         loop {
             match wait4_any() {
                 Ok(Some((pid, status, usage))) if pid == self.child => {
-                    self.report = Some(describe(self.started.elapsed(), status, &usage));
+                    let wall = ended.unwrap_or_else(|| self.started.elapsed());
+                    self.report = Some(LaunchReport { cpu_wait, ..describe(wall, status, &usage) });
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(true),
@@ -246,6 +260,18 @@ fn next_signal(signals: &SigSet, timeout: Option<Duration>) -> io::Result<Option
     }
 }
 
+/// Whether a child has ended. It still has to be waited for.
+fn has_ended(child: Pid) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(child), flags).is_ok_and(|status| status != WaitStatus::StillAlive)
+}
+
+fn cpu_wait(child: Pid) -> Option<CpuWait> {
+    let pid = child.as_raw() as u32;
+    procs::cpu_wait(pid, pid).map(|wait_ns| CpuWait { pid, wait_ns })
+}
+
 /// A child that ended, with its status and resource use; `None` when all still run.
 fn wait4_any() -> io::Result<Option<(Pid, i32, libc::rusage)>> {
     let mut status = 0;
@@ -271,6 +297,7 @@ fn describe(wall: Duration, status: i32, usage: &libc::rusage) -> LaunchReport {
         max_rss_bytes: usage.ru_maxrss as u64 * 1024,
         exit_status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        cpu_wait: None,
         spawn_error: None,
         stragglers: 0,
     }

@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use super::machine::meminfo_bytes;
 use super::sysfs;
-use crate::api::{Conditions, NoiseFigures, Pressure, Snapshot};
+use crate::api::{Conditions, Execution, NoiseFigures, Phase, Pressure, Snapshot};
 
 /// First distance between two looks. One look costs some 0.1 ms, outside of the workload's CPU.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 /// When so many are kept, every other one is dropped and the interval doubles.
 const MOST_SNAPSHOTS: usize = 120;
+
+/// The kernel sums pressure up every two seconds (kernel/sched/psi.c, PSI_FREQ): over a shorter task the totals
+/// tell of the time before it.
+const PRESSURE_FROM: Duration = Duration::from_secs(10);
+/// The launcher and the workload's first process share a CPU while the one starts the other, nanoseconds.
+const STARTING_NS: u64 = 1_000_000;
 
 /// Takes one snapshot of the machine whose file systems are below `root`; of `cpu`, or of all CPUs.
 pub fn take(root: &Path, cpu: Option<u32>) -> Snapshot {
@@ -102,12 +108,26 @@ impl Sampler {
         }
     }
 
-    /// Takes the snapshot after the task and sums up.
-    pub fn finish(self) -> Conditions {
+    /// Takes the snapshot after the task and sums up. The workload ran on `cpus` logical CPUs.
+    pub fn finish(self, executions: &[Execution], cpus: usize) -> Conditions {
         let after = take(&self.root, self.cpu);
-        let noise = noise(&self.before, &self.during, &after, self.threads);
+        let mut noise = noise(&self.before, &self.during, &after, self.threads);
+        noise.cpu_wait_percent = cpu_wait_percent(executions, cpus);
         Conditions { before: self.before, during: self.during, after, noise }
     }
+}
+
+/// Share of the executions' wall time in which others had the workload's CPUs. Processes of the workload that
+/// wait for each other are its own affair: others cannot have had more than what it left of its CPUs' time.
+fn cpu_wait_percent(executions: &[Execution], cpus: usize) -> Option<f64> {
+    let (mut waited, mut wall) = (0, 0);
+    for execution in executions.iter().filter(|execution| execution.phase != Phase::Setup) {
+        let left = (execution.wall_ns.saturating_mul(cpus as u64))
+            .saturating_sub(execution.user_ns + execution.system_ns);
+        waited += execution.cpu_wait_ns?.saturating_sub(STARTING_NS).min(left);
+        wall += execution.wall_ns;
+    }
+    (wall > 0).then(|| (waited as f64 / wall as f64 * 100.0).min(100.0))
 }
 
 /// What the differences between the snapshots say. Figures whose counters are absent are absent.
@@ -119,14 +139,16 @@ pub fn noise(before: &Snapshot, during: &[Snapshot], after: &Snapshot, threads: 
         _ => None,
     };
     let waited = |counter: fn(&Snapshot) -> Option<u64>| {
+        let elapsed_us = elapsed_us.filter(|us| *us >= PRESSURE_FROM.as_micros() as f64)?;
         // Both clocks are read at slightly different moments.
-        Some((grown(counter)? as f64 / elapsed_us? * 100.0).min(100.0))
+        Some((grown(counter)? as f64 / elapsed_us * 100.0).min(100.0))
     };
     let frequencies = || during.iter().chain([before, after]).filter_map(|s| s.frequency_khz);
     NoiseFigures {
         steal_percent: grown(|s| s.cpu_steal_ticks)
             .zip(total)
             .map(|(steal, total)| steal as f64 / total as f64 * 100.0),
+        cpu_wait_percent: None,
         pressure_cpu_percent: waited(|s| s.pressure_cpu.map(|p| p.total_us)),
         pressure_memory_percent: waited(|s| s.pressure_memory.map(|p| p.total_us)),
         pressure_io_percent: waited(|s| s.pressure_io.map(|p| p.total_us)),
@@ -206,6 +228,42 @@ mod tests {
     }
 
     #[test]
+    fn pressure_over_a_task_shorter_than_its_bookkeeping_says_nothing() {
+        let at = |second| Some(jiff::Timestamp::from_second(second).unwrap());
+        let snapshot = |second, total_us| {
+            let pressure_cpu = Some(Pressure { avg10: 0.0, total_us });
+            Snapshot { at: at(second), pressure_cpu, ..Snapshot::default() }
+        };
+        let figure =
+            |seconds| noise(&snapshot(0, 0), &[], &snapshot(seconds, 1_000_000), 2).pressure_cpu_percent;
+        assert_eq!((figure(9), figure(10)), (None, Some(10.0)));
+    }
+
+    #[test]
+    fn waiting_for_others_counts_and_waiting_for_oneself_does_not() {
+        let execution = |wall_ms: u64, cpu_ms: u64, wait_ms: u64| -> Execution {
+            serde_json::from_value(serde_json::json!({
+                "phase": "measure", "index": 0, "started_at": "2026-01-01T00:00:00Z", "timed_out": false,
+                "wall_ns": wall_ms * 1_000_000, "user_ns": cpu_ms * 1_000_000, "system_ns": 0,
+                "cpu_wait_ns": wait_ms * 1_000_000, "max_rss_bytes": 1, "exit_status": 0, "signal": null,
+                "stdout": { "total_bytes": 0, "kept_bytes": 0 },
+                "stderr": { "total_bytes": 0, "kept_bytes": 0 },
+            }))
+            .unwrap()
+        };
+        let percent = |executions: &[Execution]| cpu_wait_percent(executions, 1).unwrap();
+        assert_eq!(percent(&[execution(2, 1, 1)]), 0.0, "starting it takes that long");
+        assert_eq!(
+            percent(&[execution(1000, 500, 501)]),
+            50.0,
+            "another program had the CPU half of the time"
+        );
+        assert_eq!(percent(&[execution(1000, 990, 900)]), 1.0, "its own two processes took turns");
+        assert_eq!(percent(&[execution(1000, 500, 501), execution(1000, 1000, 1)]), 25.0);
+        assert_eq!(cpu_wait_percent(&[], 1), None);
+    }
+
+    #[test]
     fn snapshots_stay_bounded_over_a_long_task() {
         let mut sampler = Sampler::start(Path::new("/"), None, 2);
         for load in 0..10_000 {
@@ -213,7 +271,7 @@ mod tests {
             assert!(sampler.during.len() < MOST_SNAPSHOTS);
         }
         assert!(sampler.interval > FIRST_INTERVAL);
-        let conditions = sampler.finish();
+        let conditions = sampler.finish(&[], 1);
         assert!(conditions.before.at.is_some() && conditions.after.at.is_some());
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::execute::{Executor, Finished, Halt, Spec};
 use super::ingest;
+use super::sysfs;
 use super::task::{Progress, TaskError};
 use super::transcript::Transcript;
 use super::workload::{Reader, Script, Source, Step};
@@ -65,6 +66,7 @@ impl ScriptRun<'_> {
         let measured = (0..self.script.repetitions).map(|_| (Phase::Measure, &self.script.measure));
         let total = f64::from(self.script.warmup) + f64::from(self.script.repetitions);
         let mut done = 0.0;
+        let oom_kills_before = oom_kills();
         let (mut phase_before, mut index) = (None, 0);
         for (phase, step) in setup.chain(warmup).chain(measured) {
             index = if phase_before == Some(phase) { index + 1 } else { 0 };
@@ -81,7 +83,10 @@ impl ScriptRun<'_> {
                 let _ = fs_err::remove_file(file);
             }
             let spec = self.spec(phase, index, step);
+            tracing::debug!(command = ?spec.command, phase = name(phase), index, "execution starts");
             let finished = self.executor.run(&spec, self.deadline, halt).await?;
+            let wall_ns = finished.execution.wall_ns;
+            tracing::debug!(status = finished.execution.exit_status, wall_ns, "execution ended");
             transcript
                 .add(&spec.command, &finished)
                 .map_err(|source| TaskError::Files { folder: self.executor.scratch.clone(), source })?;
@@ -89,7 +94,8 @@ impl ScriptRun<'_> {
             if *halt.borrow() != Halt::No {
                 return Ok(Some(Stopped::Halted));
             }
-            let failure = failure(step, phase, &finished);
+            let out_of_memory = finished.execution.signal.is_some() && oom_kills() > oom_kills_before;
+            let failure = failure(step, phase, &finished, out_of_memory);
             if phase != Phase::Setup {
                 done += 1.0;
                 match self.take_in(phase, &finished) {
@@ -165,8 +171,30 @@ fn read(reader: &Reader, bytes: &[u8], place: &str) -> Result<Vec<Benchmark>, St
     }
 }
 
-/// Why an execution means the end of the task.
-fn failure(step: &Step, phase: Phase, finished: &Finished) -> Option<Stopped> {
+/// Processes that the kernel has ended for want of memory since it started (`man 5 proc_vmstat`).
+fn oom_kills() -> Option<u64> {
+    let text = sysfs::text(Path::new("/proc/vmstat"))?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
+fn out_of_memory_text(execution: &Execution) -> String {
+    format!(
+        "ran out of memory: the kernel ended it by {}; its peak was {} MiB, so give it more memory or less work",
+        signal_text(libc::SIGKILL),
+        execution.max_rss_bytes >> 20
+    )
+}
+
+fn signal_text(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(name) => format!("signal {signal} ({name})"),
+        Err(_unknown) => format!("signal {signal}"),
+    }
+}
+
+/// Why an execution means the end of the task. `out_of_memory` tells that the kernel ended processes of this
+/// machine for want of memory meanwhile.
+fn failure(step: &Step, phase: Phase, finished: &Finished, out_of_memory: bool) -> Option<Stopped> {
     if finished.succeeded() {
         return None;
     }
@@ -179,7 +207,10 @@ fn failure(step: &Step, phase: Phase, finished: &Finished) -> Option<Stopped> {
         }
         (Some(error), ..) => (FailKind::Spawn, format!("could not be started: {error}")),
         (None, Some(status), _) => (*kind, format!("exited with status {status}")),
-        (None, None, signal) => (*kind, format!("was ended by signal {}", signal.unwrap_or(0))),
+        (None, None, Some(libc::SIGKILL)) if out_of_memory => {
+            (FailKind::Environment, out_of_memory_text(execution))
+        }
+        (None, None, signal) => (*kind, format!("was ended by {}", signal_text(signal.unwrap_or(0)))),
     };
     let mut message = format!("`{program}` ({} {}) {what}", name(phase), execution.index);
     if let Some(hint) = hint {

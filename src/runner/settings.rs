@@ -31,6 +31,8 @@ pub struct RunnerArgs {
     pub parent_pipe: bool,
     /// The program that has the hidden `launch` and `kernels` commands: this one.
     pub program: PathBuf,
+    /// Folder for results that the orchestrator does not take; without it they are dropped.
+    pub undelivered: Option<PathBuf>,
     /// How long a task under way may still take after SIGTERM before it is given back.
     pub stop_grace: Duration,
     /// Between SIGTERM and SIGKILL for a workload that must end.

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::transcript::Transcript;
 use super::workload::{self, PreflightError, Prepared, Surroundings};
 use crate::api::output::SCHEMA_VERSION;
+use crate::api::workload::TASK_DIR;
 use crate::api::{AssignedTask, FailKind, Lease, TaskMetadata, TaskOutput};
 
 /// Failure messages are cut to what the orchestrator accepts, characters.
@@ -93,7 +94,9 @@ async fn run_in(
         executions: Vec::new(),
     };
     let shared = settings.scratch.join("shared");
-    let surroundings = Surroundings { program: &settings.args.program, scratch: folder, shared: &shared };
+    let task_dir = folder.join("work");
+    let program = &settings.args.program;
+    let surroundings = Surroundings { program, scratch: folder, task_dir: &task_dir, shared: &shared };
     let prepared = if settings.args.mock { Ok(workload::mock(task)) } else { prepare(task, &surroundings) };
     let stopped = match prepared {
         Ok(Prepared::Ready(benchmarks)) => {
@@ -109,7 +112,8 @@ async fn run_in(
                 grace: settings.args.kill_grace,
                 ends_orphans: true,
             };
-            let environment = environment(settings, task, lease);
+            let mut environment = environment(settings, task, lease);
+            environment.insert(TASK_DIR.to_owned(), task_dir.to_string_lossy().into_owned());
             let run = ScriptRun { executor: &executor, script: &script, environment, deadline, progress };
             tokio::select! {
                 stopped = run.run(&mut output, &mut transcript, halt) => stopped?,
@@ -126,7 +130,7 @@ async fn run_in(
         }
         None => None,
     };
-    let conditions = sampler.finish();
+    let conditions = sampler.finish(&output.executions, settings.cpus.len());
     transcript.flush().map_err(failed)?;
     let metadata = metadata(settings, task, lease, started_at, conditions);
     progress.send_replace(Progress { status: "upload", fraction: Some(1.0), message: None });
@@ -138,7 +142,8 @@ async fn run_in(
 }
 
 fn prepare(task: &AssignedTask, surroundings: &Surroundings<'_>) -> Result<Prepared, PreflightError> {
-    if let Err(error) = fs_err::create_dir_all(surroundings.shared) {
+    let folders = [surroundings.shared, surroundings.task_dir];
+    if let Err(error) = folders.into_iter().try_for_each(fs_err::create_dir_all) {
         return Err(PreflightError { kind: FailKind::Runner, message: error.to_string() });
     }
     workload::prepare(task, surroundings)

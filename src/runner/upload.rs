@@ -1,5 +1,7 @@
-//! Tells the orchestrator how a task ended: the archive first, then the word. Tried until answered.
+//! Tells the orchestrator how a task ended: the archive first, then the word. What is not answered is tried
+//! again; what is refused is kept.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::archive::Archive;
@@ -8,8 +10,12 @@ use super::task::{TaskEnd, chain};
 use crate::api::{CompleteRequest, ErrorCode, FailKind, FailRequest, TaskId, UploadRequest};
 use crate::client::{Client, ClientError};
 
-/// So often a stored archive may turn out damaged before the task is given up as failed.
+/// So often a ticket may be refused, or a stored archive be gone, before the task is given up as failed.
 const MOST_REPAIRS: u32 = 3;
+/// So often the orchestrator may fail at one request by its own fault (a full disk, say). With the pauses
+/// between, that is about half a minute; an orchestrator that does not answer at all is waited for as long as the
+/// lease lives.
+const MOST_FAULTS: u32 = 8;
 
 /// What the orchestrator made of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub(super) struct Report<'a> {
     pub client: &'a Client,
     pub task: TaskId,
     pub fence: i64,
+    /// Folder for results that the orchestrator does not take.
+    pub undelivered: Option<&'a Path>,
 }
 
 impl Report<'_> {
@@ -39,7 +47,11 @@ impl Report<'_> {
                         Ok(()) => Some(archive.sha256.clone()),
                         Err(error) if is_lost(&error) => return Reported::Lost,
                         Err(error) => {
-                            tracing::warn!(error = chain(&error), "a failed task's output was not stored");
+                            let kept = self.keep(archive);
+                            tracing::warn!(
+                                error = chain(&error),
+                                "a failed task's output was not stored{kept}"
+                            );
                             None
                         }
                     },
@@ -52,30 +64,37 @@ impl Report<'_> {
 
     async fn completed(&self, archive: &Archive) -> Reported {
         let request = CompleteRequest { fence: self.fence, sha256: Some(archive.sha256.clone()) };
-        let mut last = String::new();
-        for _ in 0..MOST_REPAIRS {
+        let mut repairs = 0;
+        let refused = loop {
             if let Err(error) = self.upload(archive).await {
-                if is_lost(&error) {
-                    return Reported::Lost;
-                }
-                last = chain(&error);
-                continue;
+                break error;
             }
             match persist(|| self.client.complete(self.task, &request)).await {
                 Ok(_) => return Reported::Completed,
-                Err(error)
-                    if matches!(error.code(), Some(ErrorCode::BadResult | ErrorCode::ResultMissing)) =>
-                {
-                    last = chain(&error);
+                // What was sent is not there any more: it is sent again.
+                Err(error) if error.code() == Some(ErrorCode::ResultMissing) && repairs < MOST_REPAIRS => {
+                    repairs += 1;
                 }
-                Err(error) => {
-                    tracing::warn!(task = self.task, error = chain(&error), "the result was refused");
-                    return Reported::Lost;
-                }
+                Err(error) => break error,
             }
+        };
+        if is_lost(&refused) {
+            return Reported::Lost;
         }
-        let message = format!("the result could not be stored: {last}");
-        self.fail(FailKind::Runner, message, None).await
+        let message = format!("the results were not taken: {}{}", chain(&refused), self.keep(archive));
+        tracing::warn!(task = self.task, "{message}");
+        self.fail(FailKind::Output, message, None).await
+    }
+
+    /// Copies what the orchestrator does not take to where it outlives this runner, and says where.
+    fn keep(&self, archive: &Archive) -> String {
+        let Some(folder) = self.undelivered else { return String::new() };
+        let place = folder.join(format!("task-{}-{}.tar.gz", self.task, self.fence));
+        let kept = fs_err::create_dir_all(folder).and_then(|()| fs_err::copy(&archive.path, &place));
+        match kept {
+            Ok(_) => format!("; they are kept in {}", place.display()),
+            Err(error) => format!("; they could not be kept either: {error}"),
+        }
     }
 
     async fn fail(&self, error_type: FailKind, error_message: String, sha256: Option<String>) -> Reported {
@@ -93,16 +112,20 @@ impl Report<'_> {
     async fn upload(&self, archive: &Archive) -> Result<(), ClientError> {
         let request = UploadRequest { fence: self.fence, sha256: archive.sha256.clone(), size: archive.size };
         let mut backoff = backoff();
-        let mut refusals = 0;
+        let (mut refusals, mut faults) = (0, 0);
         loop {
             let ticket = persist(|| self.client.upload(self.task, &request)).await?;
             let error = match self.client.send_result(&ticket, &archive.path).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            // An expired ticket looks like a refusal, and a new one mends it.
+            // An expired ticket looks like a refusal, and a new one mends it. What was sent whole and found bad
+            // stays bad.
             refusals += u32::from(!error.is_transient());
-            if is_lost(&error) || matches!(error, ClientError::File { .. }) || refusals > MOST_REPAIRS {
+            faults += u32::from(error.is_fault());
+            let is_bad = error.code() == Some(ErrorCode::BadResult);
+            let gives_up = is_lost(&error) || is_bad || matches!(error, ClientError::File { .. });
+            if gives_up || refusals > MOST_REPAIRS || faults > MOST_FAULTS {
                 return Err(error);
             }
             tracing::warn!(
@@ -115,15 +138,18 @@ impl Report<'_> {
     }
 }
 
-/// Repeats a call until there is an answer that a repetition would not change.
+/// Repeats a call until there is an answer that a repetition would not change, or the orchestrator has had its
+/// time to mend itself.
 pub(super) async fn persist<T, F>(mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
     let mut backoff = backoff();
+    let mut faults = 0;
     loop {
         match call().await {
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() && faults < MOST_FAULTS => {
+                faults += u32::from(error.is_fault());
                 tracing::warn!(error = chain(&error), "no answer yet; trying again");
                 tokio::time::sleep(backoff.pause(error.retry_after())).await;
             }

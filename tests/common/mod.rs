@@ -53,6 +53,21 @@ impl Sandbox {
         self.bench(arguments).output().expect("the binary starts")
     }
 
+    /// Runs it and gives its exit code, stdout and stderr.
+    pub fn said(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.run(arguments);
+        let text = |bytes| String::from_utf8(bytes).expect("bench writes UTF-8");
+        (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    }
+
+    /// Writes a JSON file, with the folders above it, and returns its path.
+    pub fn json_file(&self, name: &str, value: &serde_json::Value) -> String {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a writable folder");
+        std::fs::write(&path, value.to_string()).expect("a writable folder");
+        path.to_str().expect("a plain path").to_owned()
+    }
+
     /// Runs with `--output json` and gives the exit code and the one JSON value of stdout.
     pub fn json(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
         let mut all = arguments.to_vec();
@@ -78,6 +93,11 @@ impl Sandbox {
             entry.path().join("run.json").is_file().then(|| entry.path())
         })
     }
+}
+
+/// A file of this repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 pub fn describe(output: &Output) -> String {

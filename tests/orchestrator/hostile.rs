@@ -44,7 +44,7 @@ async fn hostile_archives_are_refused_and_leave_nothing_behind() {
         ("symlink", entry("output.txt", EntryType::Symlink, b"")),
         ("hard link", entry("output.txt", EntryType::Link, b"")),
         ("device", entry("output.txt", EntryType::Char, b"")),
-        ("bomb", entry("output.txt", EntryType::Regular, &vec![0; 64 << 20])),
+        ("bomb", entry("output.txt", EntryType::Regular, &vec![0; 112 << 20])),
         ("entries", many_entries()),
         ("no archive", b"something else".to_vec()),
     ];

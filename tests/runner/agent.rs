@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use bench::api::FailKind;
+use axum::http::StatusCode;
+use bench::api::{ErrorCode, FailKind};
 use bench::runner::procs;
 use nix::sys::signal::Signal;
 
@@ -57,6 +58,36 @@ fn a_lost_answer_is_asked_for_again_and_nothing_is_done_twice() {
     assert_eq!(inner.completed.len(), 1);
     assert_eq!(inner.claims[0].request_id, inner.claims[1].request_id);
     assert_eq!(inner.claims[0].request_id, inner.claims[2].request_id);
+}
+
+#[test]
+fn a_result_that_is_found_bad_fails_its_task_at_once_and_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("undelivered");
+    let fake = Fake::start([shell_task(1, "echo precious")]);
+    fake.lock().refuse_results = Some((StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::BadResult));
+    let (code, end) = fake.runner(&["--undelivered", kept.to_str().unwrap()]).finish();
+    assert_eq!((code, &end["failed"]), (Some(0), &1.into()));
+    let inner = fake.lock();
+    assert_eq!(inner.results_sent, 1, "what is bad stays bad");
+    let (_, failure) = &inner.failed[0];
+    assert_eq!(failure.error_type, FailKind::Output);
+    let said = &failure.error_message;
+    assert!(said.contains("as the test wants it"), "the orchestrator's reason: {said}");
+    let file = std::fs::read_dir(&kept).unwrap().next().expect("the archive is kept").unwrap().path();
+    assert!(said.contains(file.to_str().unwrap()), "where it is kept: {said}");
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(file).unwrap()));
+    assert_eq!(tar.entries().unwrap().count(), 3);
+}
+
+#[test]
+fn an_orchestrator_without_room_is_asked_a_bounded_number_of_times() {
+    let fake = Fake::start([shell_task(1, "true")]);
+    fake.lock().refuse_results = Some((StatusCode::INSUFFICIENT_STORAGE, ErrorCode::StorageFull));
+    let (code, end) = fake.runner(&[]).finish();
+    assert_eq!((code, &end["failed"]), (Some(0), &1.into()));
+    let inner = fake.lock();
+    assert!((2..20).contains(&inner.results_sent), "sent {} times", inner.results_sent);
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub struct Inner {
     pub gone: Vec<String>,
     /// The next so many requests of a kind get a 503 after they were carried out.
     pub trouble: BTreeMap<&'static str, u32>,
+    /// The answer to every archive that is sent, and how many were.
+    pub refuse_results: Option<(StatusCode, ErrorCode)>,
+    pub results_sent: u32,
     /// With an empty queue: `wait` rather than `done`.
     pub keep_waiting: bool,
     /// Tasks come back to the queue when released or lost.
@@ -272,6 +275,10 @@ async fn upload(
 
 async fn result(State(fake): State<Fake>, Path(task): Path<TaskId>, body: Bytes) -> Response {
     let mut inner = fake.lock();
+    inner.results_sent += 1;
+    if let Some((status, code)) = inner.refuse_results {
+        return refuse(status, code);
+    }
     inner.archives.insert(task, body.to_vec());
     inner.answer("result", StatusCode::NO_CONTENT)
 }

@@ -23,6 +23,11 @@ pub(super) fn runner_arguments(
         add(&["--cpuset-cpus", &cpu.to_string()]);
         add(&["--volume", &format!("{program}:/usr/local/bin/bench:ro")]);
         add(&["--volume", &format!("{key_file}:/run/bench.key:ro")]);
+        for folder in &container.folders {
+            let folder = folder.display();
+            add(&["--volume", &format!("{folder}:{folder}")]);
+        }
+        add(&["--workdir", &runners.working_directory.display().to_string()]);
         add(&["--entrypoint", "/usr/local/bin/bench", &container.image]);
     }
     let key_file = if alias.container.is_some() { "/run/bench.key" } else { &key_file };
@@ -33,6 +38,9 @@ pub(super) fn runner_arguments(
     add(&["--api-key-file", key_file, "--run-id", runners.run_id.as_str()]);
     add(&["--provider", &runners.provider, "--instance-type", &alias.instance_type]);
     add(&["--alias", alias.alias.as_str(), "--runner-id", &runner_id]);
+    if alias.container.is_none() {
+        add(&["--undelivered", &runners.undelivered.display().to_string()]);
+    }
     add(&["--cpu", &cpu.to_string(), "--parent-pipe"]);
     let neighbours: Vec<u32> = pinned.iter().copied().filter(|other| *other != cpu).collect();
     if !neighbours.is_empty() {
@@ -60,6 +68,7 @@ mod tests {
             working_directory: "/home/me".into(),
             cpu_locks: "/home/me/.bench/locks".into(),
             logs: "/home/me/.bench/runs/r1/logs".into(),
+            undelivered: "/home/me/.bench/runs/r1/undelivered".into(),
             debug: false,
         }
     }
@@ -80,19 +89,25 @@ mod tests {
             arguments.join(" "),
             "runner --orchestrator-url http://127.0.0.1:4000 \
              --api-key-file /home/me/.bench/runs/r1/run.key --run-id r1 --provider local \
-             --instance-type process --alias here --runner-id r1-here-1 --cpu 2 --parent-pipe --busy-cpus 0"
+             --instance-type process --alias here --runner-id r1-here-1 \
+             --undelivered /home/me/.bench/runs/r1/undelivered --cpu 2 --parent-pipe --busy-cpus 0"
         );
     }
 
     #[test]
     fn a_container_is_pinned_and_runs_this_very_program() {
-        let container = Container { engine: "/usr/bin/docker".into(), image: "debian:12".into() };
+        let container = Container {
+            engine: "/usr/bin/docker".into(),
+            image: "debian:12".into(),
+            folders: vec!["/home/me".into(), "/srv/data".into()],
+        };
         let arguments = runner_arguments(&runners(), &alias(Some(container)), 0, &[3]);
         assert_eq!(
             arguments.join(" "),
             "run --rm --init --interactive --network host --name bench-r1-here-0 \
              --label bench_run_id=r1 --cpuset-cpus 3 --volume /opt/bench:/usr/local/bin/bench:ro \
              --volume /home/me/.bench/runs/r1/run.key:/run/bench.key:ro \
+             --volume /home/me:/home/me --volume /srv/data:/srv/data --workdir /home/me \
              --entrypoint /usr/local/bin/bench debian:12 \
              runner --orchestrator-url http://127.0.0.1:4000 --api-key-file /run/bench.key --run-id r1 \
              --provider local --instance-type docker --alias here --runner-id r1-here-0 --cpu 3 --parent-pipe"

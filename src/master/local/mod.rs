@@ -21,6 +21,7 @@ use super::leave::{Leave, asked};
 use super::progress::{MasterEvent, Progress};
 use crate::api::{Alias, RunId};
 use crate::runner::topology::{self, Topology};
+use crate::words::count;
 
 /// How often the runners of one alias may die before the alias is given up: enough for an unlucky machine,
 /// few enough that a runner that cannot work is seen within seconds.
@@ -43,6 +44,8 @@ pub struct LocalRunners {
     pub working_directory: PathBuf,
     pub cpu_locks: PathBuf,
     pub logs: PathBuf,
+    /// For results that the orchestrator does not take.
+    pub undelivered: PathBuf,
     pub debug: bool,
 }
 
@@ -60,6 +63,9 @@ pub struct LocalAlias {
 pub struct Container {
     pub engine: PathBuf,
     pub image: String,
+    /// Folders of this machine that it sees under their own paths: where `bench run` was called, and the
+    /// workload's own.
+    pub folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +75,18 @@ pub enum LocalError {
     #[error("could not read this machine's CPU topology")]
     Topology(#[source] std::io::Error),
     #[error(
-        "alias `{alias}` wants {wanted} task runners side by side, but this machine offers {available} CPUs"
+        "alias `{alias}` wants {} side by side, but this machine offers {}",
+        count(*wanted, "task runner"),
+        count(*available, "CPU")
     )]
     TooManySlots { alias: Alias, wanted: usize, available: usize },
+    #[error("could not write what a task runner says")]
+    Log(#[source] std::io::Error),
     #[error("could not start a task runner with {program}")]
     Spawn { program: PathBuf, source: std::io::Error },
     #[error(
-        "the task runners of `{alias}` died {deaths} times; the last one with {status}; its log is {log}"
+        "the task runners of `{alias}` died {}; the last one with {status}; its log is {log}",
+        count(*deaths, "time")
     )]
     RunnersDie { alias: Alias, deaths: usize, status: String, log: PathBuf },
 }

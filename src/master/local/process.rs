@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::arguments::runner_arguments;
 use super::{LocalAlias, LocalError, LocalRunners};
-use crate::master::home::create_private_dir;
+use crate::master::home::{create_private_dir, named};
 use crate::master::leave::Leave;
 
 /// How long runners of a run that has ended have to leave by themselves.
@@ -34,7 +34,7 @@ impl RunnerProcess {
         pinned: &[u32],
     ) -> Result<RunnerProcess, LocalError> {
         let failed = |source| LocalError::Spawn { program: runners.program.clone(), source };
-        let log = open_log(&runners.log(alias, slot)).map_err(failed)?;
+        let log = open_log(&runners.log(alias, slot)).map_err(LocalError::Log)?;
         let arguments = runner_arguments(runners, alias, slot, pinned);
         let mut command = match &alias.container {
             None => Command::new(&runners.program),
@@ -103,5 +103,10 @@ fn open_log(path: &Path) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         create_private_dir(folder)?;
     }
-    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| named(e, "open", path))
 }

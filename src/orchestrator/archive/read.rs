@@ -8,6 +8,7 @@ use tar::EntryType;
 
 use super::BadArchive;
 use super::results::UNREADABLE;
+use crate::api::output::MOST_TEXT_BYTES;
 
 /// What paths an archive may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +25,20 @@ pub struct Limits {
     pub entries: u64,
     /// Unpacked bytes in all.
     pub bytes: u64,
-    /// Unpacked bytes for each packed one, above the first MiB.
+    /// Unpacked bytes that need no packed ones to show for them: an honest text may repeat itself as often as
+    /// it likes.
+    pub free: u64,
+    /// Unpacked bytes for each packed one, above those.
     pub expansion: u64,
 }
 
 impl Limits {
-    pub const TASK: Limits = Limits { entries: 10_000, bytes: 64 << 30, expansion: 200 };
+    /// A runner cuts the text of a task, so that much may stand there packed to next to nothing; and 16 MiB more
+    /// for samples that are all alike. Reading it through takes a fraction of a second and no memory.
+    pub const TASK: Limits =
+        Limits { entries: 10_000, bytes: 64 << 30, free: MOST_TEXT_BYTES + (16 << 20), expansion: 200 };
     /// A million tasks of a few files; made by the orchestrator, which packs as well as gzip can (1,032:1).
-    pub const RUN: Limits = Limits { entries: 100_000_000, bytes: 4 << 40, expansion: 1100 };
+    pub const RUN: Limits = Limits { entries: 100_000_000, bytes: 4 << 40, free: 1 << 20, expansion: 1100 };
 }
 
 impl Layout {
@@ -145,7 +152,7 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.count += n as u64;
-        let by_ratio = (1 << 20) + self.taken.get().saturating_mul(self.limits.expansion);
+        let by_ratio = self.limits.free + self.taken.get().saturating_mul(self.limits.expansion);
         if self.count > self.limits.bytes.min(by_ratio) {
             return Err(io::Error::other("it expands to far more than it may"));
         }

@@ -133,7 +133,7 @@ async function runsPage() {
       h("span.row", {}, h("strong.mono", {}, run.run_id), chip(run.status),
         h("span.soft", {}, run.workload.name), h("span.soft.push", {}, ago(run.created_at))),
       bar(run.tasks),
-      h("span.soft", {}, `${run.tasks.completed} of ${run.tasks.total} tasks completed`
+      h("span.soft", {}, `${run.tasks.completed} of ${run.tasks.total} ${run.tasks.total === 1 ? "task" : "tasks"} completed`
         + (run.tasks.failed ? `, ${run.tasks.failed} failed` : "")))));
     const focused = document.activeElement?.getAttribute("href");
     list.replaceChildren(...items);

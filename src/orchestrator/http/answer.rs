@@ -1,6 +1,7 @@
 //! Refusals. A handler says the code and a sentence; the guard adds the request's id and sends it as JSON.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,9 +96,17 @@ impl From<StorageError> for Refusal {
                 ErrorCode::ResultMissing,
                 "the announced result was not uploaded; ask for an upload and send it first",
             ),
+            StorageError::Folder(error) if is_full(&error) => {
+                let message = format!("there is no room left where the orchestrator keeps results: {error}");
+                Refusal { cause: Some(Arc::new(error)), ..Refusal::new(ErrorCode::StorageFull, message) }
+            }
             failed => Refusal::internal(failed),
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 pub fn status(code: ErrorCode) -> StatusCode {
@@ -118,6 +127,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
 
@@ -142,5 +152,6 @@ pub fn reason(code: ErrorCode) -> &'static str {
         ErrorCode::RateLimited => "rate_limited",
         ErrorCode::Internal => "internal",
         ErrorCode::Unavailable => "unavailable",
+        ErrorCode::StorageFull => "storage_full",
     }
 }

@@ -38,8 +38,10 @@ fn read_benchmark(name: &str, data: &Value) -> Result<Vec<Benchmark>, String> {
     }
     let times = series(name, "s", numbers(data.get("bench"))?);
     let mut found = vec![Benchmark { warmup: numbers(data.get("warmup"))?, ..times }];
-    if let Some(rss) = data.get("rss").and_then(Value::as_f64) {
-        found.push(series(format!("{name} (rss)"), "bytes", vec![rss]));
+    for memory in ["rss", "maxrss"] {
+        if let Some(bytes) = data.get(memory).and_then(Value::as_f64) {
+            found.push(series(format!("{name} ({memory})"), "bytes", vec![bytes]));
+        }
     }
     Ok(found)
 }
@@ -68,7 +70,9 @@ fn read_row(header: &csv::StringRecord, row: &csv::StringRecord) -> Result<Vec<B
     let mut found = Vec::new();
     let mut ruby = "";
     for (column, cell) in header.iter().zip(row).skip(1) {
-        let value = || cell.parse::<f64>().map_err(|_e| format!("`{cell}` of `{benchmark}` is not a number"));
+        // Newer versions write the mean together with its deviation: `1234.6 ± 0.5%`.
+        let mean = cell.split_once(" ± ").map_or(cell, |(mean, _)| mean);
+        let value = || mean.parse::<f64>().map_err(|_e| format!("`{cell}` of `{benchmark}` is not a number"));
         if let Some(name) = column.strip_suffix(" (ms)") {
             ruby = name;
             found.push(series(series_name(benchmark, ruby, rubies), "ms", vec![value()?]));
@@ -130,6 +134,29 @@ mod tests {
                 ("railsbench (yjit) (rss)", "MiB", vec![130.5]),
             ]
         );
+    }
+
+    /// As `ResultsTableBuilder` with `--rss --pvalue` and `return_results` lay them out since 2026.
+    #[test]
+    fn the_newer_layouts_are_read_too() {
+        let text = "interp,ruby 3.4.7\nyjit,ruby 3.4.7 +YJIT\n\n\
+            bench,interp (ms),RSS (MiB),yjit (ms),RSS (MiB),yjit 1st itr,interp/yjit,p-value,sig,RSS interp/yjit\n\
+            fib,98.5 ± 0.4%,14.2,21.1 ± 1.2%,15.0,4.1,4.668 (***),1.2e-09,p < 0.001,0.947\n";
+        assert_eq!(
+            shown(&read_csv(text.as_bytes()).unwrap()),
+            [
+                ("fib (interp)", "ms", vec![98.5]),
+                ("fib (interp) (rss)", "MiB", vec![14.2]),
+                ("fib (yjit)", "ms", vec![21.1]),
+                ("fib (yjit) (rss)", "MiB", vec![15.0]),
+            ]
+        );
+        let text = r#"{"metadata":{"ruby":"ruby 3.4.7"},"raw_data":{"ruby":{"fib":{
+            "RUBY_DESCRIPTION":"ruby 3.4.7","warmup":[],"bench":[0.1],"rss":14889779,"maxrss":15728640,
+            "yjit_stats":{"inline_code_size":1}}}}}"#;
+        let found = read_json(text.as_bytes()).unwrap();
+        let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["fib", "fib (rss)", "fib (maxrss)"]);
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{PreflightError, Script, Source, Step, reader};
+use super::{PreflightError, Script, Source, Step, Surroundings, reader};
+use crate::api::workload::TASK_DIR;
 use crate::api::{CommandWorkload, FailKind, OutputFormat};
 use crate::runner::ingest;
 
-pub(super) fn script(workload: &CommandWorkload) -> Script {
+pub(super) fn script(workload: &CommandWorkload, surroundings: &Surroundings<'_>) -> Script {
     let directory = workload.working_directory.as_ref().map(PathBuf::from);
+    let named = |text: &String| with_task_dir(text, surroundings.task_dir);
     let step = |command: &[String], kind| Step {
-        command: command.to_vec(),
+        command: command.iter().map(named).collect(),
         env: workload.env.clone(),
         directory: directory.clone(),
         on_failure: (kind, None),
@@ -21,12 +23,18 @@ pub(super) fn script(workload: &CommandWorkload) -> Script {
         repetitions: workload.repetitions.max(1),
         source: workload.output.as_ref().map(|output| match &output.file {
             Some(file) => {
-                Source::File(directory.as_deref().unwrap_or(Path::new("")).join(file), reader(output))
+                Source::File(directory.as_deref().unwrap_or(Path::new("")).join(named(file)), reader(output))
             }
             None => Source::Stdout(reader(output)),
         }),
         measures_process: true,
     }
+}
+
+/// Commands are started without a shell, which would otherwise put the folder's name in.
+fn with_task_dir(text: &str, folder: &Path) -> String {
+    let folder = folder.to_string_lossy();
+    text.replace(&format!("${{{TASK_DIR}}}"), &folder).replace(&format!("${TASK_DIR}"), &folder)
 }
 
 pub(super) fn preflight(workload: &CommandWorkload) -> Result<(), PreflightError> {
@@ -107,7 +115,23 @@ mod tests {
         let output = crate::api::OutputSource { file, format: OutputFormat::Bmf, pattern: None };
         let working_directory = Some("/srv".into());
         let workload = CommandWorkload { output: Some(output), working_directory, ..workload(&["sh"]) };
-        let source = script(&workload).source;
-        assert!(matches!(source, Some(Source::File(path, _)) if path == Path::new("/srv/out.json")));
+        assert!(
+            matches!(made(&workload).source, Some(Source::File(path, _)) if path == Path::new("/srv/out.json"))
+        );
+    }
+
+    #[test]
+    fn the_task_s_own_folder_is_put_in_by_name() {
+        let file = Some("${BENCH_TASK_DIR}/out.json".into());
+        let output = crate::api::OutputSource { file, format: OutputFormat::Bmf, pattern: None };
+        let command = workload(&["hyperfine", "--export-json=$BENCH_TASK_DIR/out.json", "$BENCH_CPU"]);
+        let script = made(&CommandWorkload { output: Some(output), ..command });
+        assert_eq!(script.measure.command, ["hyperfine", "--export-json=/tmp/t/out.json", "$BENCH_CPU"]);
+        assert!(matches!(script.source, Some(Source::File(path, _)) if path == Path::new("/tmp/t/out.json")));
+    }
+
+    fn made(workload: &CommandWorkload) -> Script {
+        let (program, folder) = (Path::new("bench"), Path::new("/tmp/t"));
+        script(workload, &Surroundings { program, scratch: folder, task_dir: folder, shared: folder })
     }
 }

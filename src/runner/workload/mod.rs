@@ -63,6 +63,8 @@ pub struct Surroundings<'a> {
     pub program: &'a Path,
     /// A folder of this task alone.
     pub scratch: &'a Path,
+    /// A folder inside it that belongs to the workload: [`crate::api::workload::TASK_DIR`].
+    pub task_dir: &'a Path,
     /// A folder that tasks of this runner share, for what need not be fetched twice.
     pub shared: &'a Path,
 }
@@ -95,7 +97,7 @@ pub fn preflight(workload: &Workload) -> Result<(), PreflightError> {
 pub fn prepare(task: &AssignedTask, surroundings: &Surroundings<'_>) -> Result<Prepared, PreflightError> {
     preflight(&task.workload)?;
     let script = match &task.workload.kind {
-        WorkloadKind::Command(workload) => command::script(workload),
+        WorkloadKind::Command(workload) => command::script(workload, surroundings),
         WorkloadKind::RubyBench { ruby_version } => ruby::script(ruby_version, surroundings)?,
         WorkloadKind::Builtin { builtin } => builtin::script(*builtin, surroundings),
         WorkloadKind::Mock => return Ok(mock(task)),

@@ -212,8 +212,12 @@ mod tests {
         let ruby = home.path().join(".rubies/ruby-3.4.7/bin/ruby");
         program(&ruby, "echo ruby 3.4.7");
         let shared = home.path().join("shared");
-        let surroundings =
-            Surroundings { program: Path::new("bench"), scratch: home.path(), shared: &shared };
+        let surroundings = Surroundings {
+            program: Path::new("bench"),
+            scratch: home.path(),
+            task_dir: home.path(),
+            shared: &shared,
+        };
         let search = search(home.path(), "/usr/bin");
         let script = plan("3.4.7", &surroundings, &search).unwrap();
         assert_eq!(script.setup.len(), 1);

@@ -2,6 +2,7 @@
 
 use crate::api::{AttemptOutcome, EventKind, HostStage, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
+use crate::words::count;
 
 use super::rows::{AttemptRow, Ended};
 use super::run_state::RunState;
@@ -116,7 +117,7 @@ impl RunState {
             let message = format!("lost with {POISON_HOSTS} different hosts: {hosts}");
             self.fail_task(id, now, "poison", Some(message));
         } else if task.spent() >= max_attempts {
-            let message = format!("handed out {} times, last to {host}: {why}", task.attempts);
+            let message = format!("handed out {}, last to {host}: {why}", count(task.attempts, "time"));
             self.fail_task(id, now, "lost", Some(message));
         } else {
             self.put_back(id, now, EventKind::TaskRetried, "lost");
@@ -133,9 +134,10 @@ impl RunState {
     }
 
     pub(super) fn fail_task(&mut self, id: TaskId, now: Millis, reason: &str, message: Option<String>) {
+        let detail = message.as_deref().map_or(reason.to_owned(), |message| in_brief(reason, message));
         self.finish_task(id, TaskState::Failed, Some(reason.to_owned()));
         self.tasks.get_mut(&id).expect("finished above").error_message = message;
-        self.event(now, EventKind::TaskFailed, Some(id), Some(reason.to_owned()));
+        self.event(now, EventKind::TaskFailed, Some(id), Some(detail));
     }
 
     pub(super) fn finish_task(&mut self, id: TaskId, state: TaskState, reason: Option<String>) {
@@ -145,4 +147,17 @@ impl RunState {
         let group = task.group;
         self.dirty.queue |= self.groups[group].is_over();
     }
+}
+
+/// For a line in a log: the reason, the first sentence of the message and its last line, which for a process is
+/// what it said last.
+fn in_brief(reason: &str, message: &str) -> String {
+    const MOST: usize = 300;
+    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let brief = match lines.next_back() {
+        Some(last) => format!("{reason}: {first} {last}"),
+        None => format!("{reason}: {first}"),
+    };
+    brief.chars().take(MOST).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::api::{CreateRun, Deadline, EventKind, RunStatus, RunView, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::words::Word;
+use crate::words::count;
 
 use super::attempt::End;
 use super::rows::{GroupRow, RunKey, RunRow};
@@ -57,7 +58,12 @@ impl RunState {
             })
             .collect();
         let mut state = RunState::new(row, groups);
-        state.event(now, EventKind::RunCreated, None, Some(format!("{total} tasks, seed {}", run.seed)));
+        state.event(
+            now,
+            EventKind::RunCreated,
+            None,
+            Some(format!("{}, seed {}", count(total, "task"), run.seed)),
+        );
         state.dirty.queue = true;
         state
     }
@@ -89,7 +95,7 @@ impl RunState {
         for index in 0..self.groups.len() {
             if self.groups[index].counts.pending > 0 {
                 let ended = self.end_pending(index, TaskState::Cancelled, "stopped");
-                let detail = format!("stopped: {ended} tasks that were not handed out");
+                let detail = format!("stopped: {} not handed out", count(ended, "task"));
                 self.group_event(index, now, EventKind::TaskCancelled, detail);
             }
         }

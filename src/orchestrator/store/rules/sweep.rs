@@ -3,6 +3,7 @@
 use crate::api::{EventKind, RunStatus, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::Swept;
+use crate::words::count;
 
 use super::rows::{BulkEnd, NewEvent};
 use super::run_state::RunState;
@@ -46,7 +47,8 @@ impl RunState {
         }
         let seconds = self.row.pending_timeout_ms / 1000;
         let ended = self.end_pending(index, TaskState::Failed, "unclaimed");
-        let detail = format!("unclaimed: {ended} tasks, no runner for them was seen for {seconds} s");
+        let detail =
+            format!("unclaimed: {}, no runner for them was seen for {seconds} s", count(ended, "task"));
         self.group_event(index, now, EventKind::TaskFailed, detail);
         ended
     }

@@ -1,8 +1,10 @@
 //! Opening the file: lock, checks, migrations, then the writer's thread.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
@@ -80,6 +82,7 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, OpenError>
     let failed = |cause: rusqlite::Error| unreadable(path, cause);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    make_private(path).map_err(|cause| OpenError::File { path: path.to_owned(), cause })?;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     // A first read, before anything is written: a file that is something else is found out here.
     check_version(path, &mut connection)?;
@@ -94,6 +97,17 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, OpenError>
     let migrated = migrations::migrations::runner().run(&mut connection);
     migrated.map_err(|cause| OpenError::Migration { name: path.display().to_string(), cause })?;
     Ok(connection)
+}
+
+/// What runs did and said is their owner's alone. SQLite gives the files beside the database its own mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = fs_err::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    let permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 /// Settings of every connection, for writing or reading.
