@@ -47,6 +47,26 @@ impl Client {
         send(WHAT, request.header(CONTENT_LENGTH, size).body(Body::wrap_stream(stream))).await.map(drop)
     }
 
+    /// Makes sure that hosts can fetch the program with this SHA-256: asks, and sends the file where it is missing.
+    pub async fn offer_program(&self, sha256: &str, file: &Path) -> Result<(), ClientError> {
+        const WHAT: &str = "send the task runner's program";
+        let url = self.api(&["binaries", sha256]);
+        let there = send(WHAT, self.request(Method::HEAD, url.clone()).timeout(CALL_TIMEOUT)).await;
+        match there {
+            Ok(_) => return Ok(()),
+            // An answer to HEAD has no body to understand.
+            Err(ClientError::BadAnswer { status: 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let failed = |source| ClientError::File { what: "read the program", path: file.to_owned(), source };
+        let opened = tokio::fs::File::open(file).await.map_err(failed)?;
+        let size = opened.metadata().await.map_err(failed)?.len();
+        let request =
+            self.request(Method::PUT, url).timeout(Duration::from_secs(120 + size / SLOWEST_UPLOAD));
+        let stream = ReaderStream::with_capacity(opened, CHUNK_BYTES);
+        send(WHAT, request.header(CONTENT_LENGTH, size).body(Body::wrap_stream(stream))).await.map(drop)
+    }
+
     /// Streams `results.tar.gz` of the run into a file beside `to`, which takes its place when complete.
     pub async fn download_results(&self, run: &RunId, to: &Path) -> Result<(), ClientError> {
         const WHAT: &str = "download the results";

@@ -159,6 +159,9 @@ impl Session {
         let url = connection.record.url.clone();
         self.journal.write(now(), Step::OrchestratorReady { url: url.clone() })?;
         self.progress.tell(&MasterEvent::OrchestratorReady { url });
+        for program in self.prepared.hosts.iter().flat_map(|hosts| &hosts.programs) {
+            connection.client.offer_program(&program.sha256, &program.path).await?;
+        }
         let tasks = self.prepared.total_tasks();
         self.journal.write(now(), Step::CreateRun { tasks })?;
         let view = connection.client.create_run(&self.prepared.create).await?;

@@ -72,6 +72,11 @@ impl Home {
         self.root.join("init")
     }
 
+    /// Programs of the task runner that were fetched for hosts, by digest.
+    pub fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
     pub fn run(&self, run_id: &RunId) -> RunFolder {
         RunFolder {
             run_id: run_id.clone(),

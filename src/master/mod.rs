@@ -20,6 +20,7 @@ pub mod leave;
 pub mod local;
 pub mod monitor;
 pub mod prepare;
+pub mod programs;
 pub mod progress;
 pub mod providers;
 pub mod record;

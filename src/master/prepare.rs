@@ -10,7 +10,8 @@ use super::connection::OrchestratorSource;
 use super::docker::{self, NoEngine};
 use super::home::{Home, HomeError, RunFolder};
 use super::local::{Container, LocalAlias};
-use super::providers::{self, Driven, HostFacts, ProviderTask, TerraformTask};
+use super::programs::{self, Program, ProgramError};
+use super::providers::{Driven, HostFacts, ProviderTask, TerraformTask};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
 use crate::api::{CreateRun, ResultsPolicy, RunId, TaskCounts, Workload, WorkloadKind};
 use crate::client::{Endpoint, Secret};
@@ -60,6 +61,8 @@ pub struct Prepared {
 #[derive(Debug, Clone)]
 pub struct Hosts {
     pub facts: HostFacts,
+    /// What they fetch from the orchestrator.
+    pub programs: Vec<Program>,
     pub tools: Tools,
     pub init_cache: PathBuf,
     /// Where it is written down what is about to be made.
@@ -99,8 +102,8 @@ pub enum PrepareError {
     Module { provider: String, source: SourceError },
     #[error("could not render the provider instance `{provider}`")]
     Render { provider: String, source: RenderError },
-    #[error("could not read this program, which hosts would be given")]
-    Program(#[source] std::io::Error),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error(transparent)]
     Owner(#[from] OwnerError),
     #[error("the workload cannot run on this machine")]
@@ -223,7 +226,7 @@ async fn prepare(
         let folders = workload_folders(&workload, &given.working_directory);
         let image = config.task_runners.image.as_deref();
         let providers = provider_tasks(&plan, registry, image, folders).await?;
-        let hosts = hosts(home, &config, &plan, &providers, &given, &program)?;
+        let hosts = hosts(home, &config, &plan, &providers, &given, &program).await?;
         (providers, hosts)
     };
     let limits = &config.limits;
@@ -267,7 +270,7 @@ fn check_reach(plan: &Plan, orchestrator: &OrchestratorSource) -> Result<(), Pre
 }
 
 /// What hosts are made with, where some are; every folder is rendered once to see that it can be.
-fn hosts(
+async fn hosts(
     home: &Home,
     config: &RunConfig,
     plan: &Plan,
@@ -281,11 +284,9 @@ fn hosts(
     }
     let tools = Tools::find()?;
     let source = &plan.runner_source;
-    let binaries = match tasks.iter().any(|task| task.takes_binaries()) {
-        true => {
-            providers::binaries(source, MachineFacts::read().arch, program).map_err(PrepareError::Program)?
-        }
-        false => Default::default(),
+    let programs = match tasks.iter().any(|task| task.takes_binaries()) {
+        true => programs::gather(source, MachineFacts::read().arch, program, &home.programs()).await?,
+        false => Vec::new(),
     };
     let ttl = i64::from(plan.ttl_minutes) * 60;
     let facts = HostFacts {
@@ -296,7 +297,7 @@ fn hosts(
         debug: given.debug,
         ttl_minutes: plan.ttl_minutes,
         expires_at: given.expires_at.unwrap_or_else(|| jiff::Timestamp::now().as_second() + ttl),
-        runner: Runner::new(source, binaries),
+        runner: Runner::new(source, programs::served(&programs)),
     };
     // As long as the real one.
     let key = run_key(&Secret::new("none"), &given.run_id, facts.expires_at);
@@ -305,7 +306,7 @@ fn hosts(
         let failed = |source| PrepareError::Render { provider: task.planned.name.clone(), source };
         task.render(&looks, &facts.runner).map_err(failed)?;
     }
-    Ok(Some(Hosts { facts, tools, init_cache: home.init_cache(), ledger: Ledger::of(home) }))
+    Ok(Some(Hosts { facts, programs, tools, init_cache: home.init_cache(), ledger: Ledger::of(home) }))
 }
 
 fn effective_workload(config: &RunConfig, mock: bool) -> Workload {

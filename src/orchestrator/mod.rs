@@ -13,6 +13,7 @@ mod http;
 mod listener;
 mod metrics;
 mod peers;
+mod programs;
 mod server;
 pub mod storage;
 pub mod store;

@@ -16,6 +16,7 @@ use super::auth::{Buckets, KeyError, Keyring, Sessions, run_key};
 use super::http::{App, RequestIds, router};
 use super::listener::Listener;
 use super::metrics::Metrics;
+use super::programs::Programs;
 use super::storage::{Storage, StorageError};
 use super::store::{self, OpenError, Store};
 use super::tls::{self, TlsError};
@@ -106,6 +107,7 @@ async fn serve(
     let app = Arc::new(App {
         store: store.clone(),
         storage: Arc::new(Storage::open(&config.storage, config.durability).await?),
+        programs: Arc::new(Programs::new(&config.home)),
         keyring: keyring.clone(),
         sessions: Sessions::default(),
         metrics: Arc::new(Metrics::new()),

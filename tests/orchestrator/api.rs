@@ -171,6 +171,38 @@ async fn the_master_moves_a_deadline_and_hosts_read_it() {
 }
 
 #[tokio::test]
+async fn hosts_fetch_the_programs_that_the_master_offers() {
+    let server = Server::start().await;
+    let (admin, runner) = (server.admin(), server.runner("r"));
+    let (_folder, path) = file(b"a program");
+    let digest = sha256(b"a program");
+    let fetch = |key: bench::client::Secret, digest: &str| {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        http.get(server.url(&format!("/api/v1/binaries/{digest}"))).bearer_auth(key.expose()).send()
+    };
+    assert_eq!(fetch(server.run_key("r"), &digest).await.unwrap().status(), 404);
+    assert_eq!(runner.offer_program(&digest, &path).await.unwrap_err().code(), Some(ErrorCode::Forbidden));
+    let wrong = admin.offer_program(&sha256(b"another"), &path).await.unwrap_err();
+    assert_eq!(wrong.code(), Some(ErrorCode::BadResult));
+
+    for _ in 0..2 {
+        admin.offer_program(&digest, &path).await.unwrap();
+    }
+    // What is there already is not sent again.
+    admin.offer_program(&digest, std::path::Path::new("/nonexistent")).await.unwrap();
+    let fetched = fetch(server.run_key("r"), &digest).await.unwrap();
+    assert_eq!(fetched.content_length(), Some(9));
+    assert_eq!(fetched.bytes().await.unwrap(), "a program");
+
+    // The orchestrator has its own program: here, this test.
+    let own = sha256(&std::fs::read("/proc/self/exe").unwrap());
+    admin.offer_program(&own, std::path::Path::new("/nonexistent")).await.unwrap();
+    for bad in ["..%2Fkeys.json", "keys.json", &"A".repeat(64)] {
+        assert_eq!(fetch(server.run_key("r"), bad).await.unwrap().status(), 400, "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_not_found() {
     let server = Server::start().await;
     let admin = server.admin();

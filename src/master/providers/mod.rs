@@ -17,7 +17,7 @@ use super::record::{HostRecord, Leftover};
 use crate::provider::Phase;
 
 pub use fleet::Fleet;
-pub use render::{HostFacts, TerraformTask, binaries};
+pub use render::{HostFacts, TerraformTask};
 pub use terraform::{TerraformProvider, serve as serve_terraform};
 
 /// What one provider instance has to do.

@@ -1,19 +1,14 @@
 //! What a provider instance with Terraform is rendered from, gathered once and checked before anything runs.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
-use indexmap::IndexMap;
-use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
 
 use crate::api::RunId;
 use crate::client::Secret;
-use crate::config::RunnerSource;
 use crate::ledger::Intent;
 use crate::owner::OwnerId;
 use crate::plan::PlannedProvider;
-use crate::provider::{Arch, Backend, Manifest};
-use crate::render::{self, BinaryFile, Inputs, RenderError, Rendered, RunFacts, Runner};
+use crate::provider::{Backend, Manifest};
+use crate::render::{self, Inputs, RenderError, Rendered, RunFacts, Runner};
 use crate::terraform::{Source, SourceError};
 
 /// A provider instance with Terraform: its part of the plan and its backend's files.
@@ -96,41 +91,5 @@ impl TerraformTask {
     /// Whether its hosts fetch the task runner's program.
     pub fn takes_binaries(&self) -> bool {
         self.source.module.declares("runner")
-    }
-}
-
-/// The programs that hosts can fetch, with the addresses at which the orchestrator serves them. The running
-/// program stands in for its own architecture.
-///
-/// # Errors
-/// Where the running program cannot be read.
-pub fn binaries(
-    source: &RunnerSource,
-    own: Arch,
-    program: &Path,
-) -> std::io::Result<IndexMap<Arch, BinaryFile>> {
-    let mut files = IndexMap::new();
-    if let RunnerSource::Binary { binaries } = source {
-        files.extend(binaries.iter().map(|(arch, binary)| (*arch, served(binary.sha256.clone()))));
-    }
-    if !files.contains_key(&own) && !matches!(source, RunnerSource::Image { .. }) {
-        files.insert(own, served(sha256_of(program)?));
-    }
-    Ok(files)
-}
-
-fn served(sha256: String) -> BinaryFile {
-    BinaryFile { url: format!("/api/v1/binaries/{sha256}"), sha256 }
-}
-
-fn sha256_of(path: &Path) -> std::io::Result<String> {
-    let mut file = fs_err::File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            read => hash.update(&buffer[..read]),
-        }
     }
 }

@@ -53,6 +53,7 @@ impl Access {
                 | "/api/v1/runs/{id}/hosts/{host}/events"
                 | "/api/v1/runs/{id}/hosts/{host}/deadline"
                 | "/api/v1/runs/{id}/runners/{runner}/gone"
+                | "/api/v1/binaries/{sha256}"
                 | "/api/v1/tasks/{id}/heartbeat"
                 | "/api/v1/tasks/{id}/upload"
                 | "/api/v1/tasks/{id}/result"

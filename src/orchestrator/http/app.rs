@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 use crate::orchestrator::Limits;
 use crate::orchestrator::auth::{Buckets, Keyring, Sessions};
 use crate::orchestrator::metrics::Metrics;
+use crate::orchestrator::programs::Programs;
 use crate::orchestrator::storage::Storage;
 use crate::orchestrator::store::Store;
 
 pub struct App {
     pub store: Arc<dyn Store>,
     pub storage: Arc<Storage>,
+    pub programs: Arc<Programs>,
     pub keyring: Arc<Keyring>,
     pub sessions: Sessions,
     pub limits: Limits,

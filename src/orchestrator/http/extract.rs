@@ -15,6 +15,7 @@ use super::app::App;
 use crate::api::{ErrorCode, RunId, TaskId};
 use crate::orchestrator::Limits;
 use crate::orchestrator::auth::Caller;
+use crate::orchestrator::programs::ProgramDigest;
 
 /// The run in the path; a run key of another run is refused.
 pub struct RunPath(pub RunId);
@@ -24,6 +25,12 @@ pub struct TaskPath(pub TaskId, pub Caller);
 
 /// Further path parameters after the run.
 pub struct RunAndName(pub RunId, pub String);
+
+/// The digest of a program in the path.
+pub struct ProgramPath(pub ProgramDigest);
+
+/// Refuses run keys where the route's other methods take them.
+pub struct MasterOnly;
 
 /// A JSON body of the ordinary size.
 pub struct JsonBody<T>(pub T);
@@ -82,6 +89,30 @@ impl FromRequestParts<Arc<App>> for TaskPath {
         match caller(parts) {
             Caller::Nobody => Err(Refusal::new(ErrorCode::Unauthorized, "a key is needed")),
             caller => Ok(TaskPath(task, caller)),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<App>> for ProgramPath {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let Path(text) = Path::<String>::from_request_parts(parts, app).await.map_err(bad_path)?;
+        let digest = ProgramDigest::parse(text);
+        digest.map(ProgramPath).ok_or_else(|| {
+            Refusal::bad_request("a program is named by its SHA-256: 64 lower-case hexadecimal digits")
+        })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for MasterOnly {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Refusal> {
+        match caller(parts) {
+            Caller::Admin => Ok(MasterOnly),
+            _ => {
+                Err(Refusal::new(ErrorCode::Forbidden, "this call needs the admin key")
+                    .because("run_key_scope"))
+            }
         }
     }
 }

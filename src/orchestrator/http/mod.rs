@@ -14,6 +14,7 @@ mod extract;
 mod guard;
 mod hosts;
 mod operations;
+mod programs;
 mod progress;
 mod results;
 mod router;

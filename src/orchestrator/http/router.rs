@@ -11,7 +11,9 @@ use utoipa_axum::routes;
 use super::answer::Refusal;
 use super::app::App;
 use super::documents::{Description, complete, serve_document};
-use super::{claim, dashboard, events, guard, hosts, operations, progress, results, runs, tasks, upload};
+use super::{
+    claim, dashboard, events, guard, hosts, operations, programs, progress, results, runs, tasks, upload,
+};
 use crate::api::ErrorCode;
 
 /// The routes of the API, described.
@@ -38,6 +40,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(hosts::report_host))
         .routes(routes!(hosts::show_deadline))
         .routes(routes!(hosts::runner_gone))
+        .routes(routes!(programs::fetch_program, programs::keep_program))
         .routes(routes!(operations::up))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))
