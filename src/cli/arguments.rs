@@ -48,6 +48,8 @@ pub enum Command {
     Status(super::status::Args),
     /// Stop a run
     Stop(super::stop::Args),
+    /// Look after the hosts of a run
+    Host(super::host::Args),
     /// Print a run's results again
     Results(super::results::Args),
     /// Show what a config would make: hosts, task runners, tasks and cost. Creates nothing

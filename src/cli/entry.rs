@@ -46,6 +46,7 @@ fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Run(args) => super::run::execute(*args, context),
         Command::Status(args) => super::status::execute(args, context),
         Command::Stop(args) => super::stop::execute(args, context),
+        Command::Host(args) => super::host::execute(args, context),
         Command::Results(args) => super::results::execute(args, context),
         Command::Doctor(args) => super::doctor::execute(args, context),
         Command::Config(args) => super::config::execute(args, context),

@@ -8,6 +8,7 @@ mod doctor;
 mod entry;
 mod exit;
 mod failures;
+mod host;
 mod kernels;
 mod launch;
 mod orchestrator;

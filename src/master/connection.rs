@@ -13,8 +13,9 @@ use crate::orchestrator::store::{Durability, StoreTarget};
 use crate::orchestrator::{self, Limits, Running, ServerConfig, StartError, TlsMode};
 use crate::terraform::{MetaOutputs, StateError};
 
-/// A key outlives the run's own deadline by this much, so that late results still arrive, seconds.
-const KEY_MARGIN_SECONDS: u64 = 3600;
+/// A key outlives the run's own deadline by this much, seconds: late results still arrive, and the deadline of
+/// hosts, which have their key for life, can be moved. It claims and reports for its run alone.
+const KEY_MARGIN_SECONDS: u64 = 24 * 3600;
 
 /// Where a run's orchestrator comes from.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ pub mod collect;
 pub mod connection;
 pub mod cpus;
 pub mod docker;
+pub mod extend;
 pub mod flow;
 pub mod home;
 pub mod interrupt;
