@@ -115,7 +115,7 @@ fn a_wrong_binary_is_refused_and_reported_with_the_end_of_the_log() {
     assert!(message.contains("FAILED"), "the log is missing: {message}");
     let calls = host.calls();
     assert!(!calls.iter().any(|call| call.contains("bench-runner@0")), "{calls:#?}");
-    assert_eq!(calls.last().unwrap(), "shutdown -P +10", "a host that cannot work ends soon: {calls:#?}");
+    assert_eq!(calls.last().unwrap(), "shutdown -P +15", "a host that cannot work ends soon: {calls:#?}");
 }
 
 #[test]
