@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bench::api::RunId;
+use memchr::memmem::find;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -98,7 +99,7 @@ impl Connection {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let Some(end) = find(&self.buffer, b"\r\n\r\n") else { continue };
             let length = number(&self.buffer[..end + 2], b"content-length: ").unwrap_or(0) as usize;
             if self.buffer.len() >= end + 4 + length {
                 let status = number(&self.buffer, b"HTTP/1.1 ").unwrap_or(0) as u16;
@@ -110,7 +111,7 @@ impl Connection {
 
 /// The number behind the first `name`.
 fn number(text: &[u8], name: &[u8]) -> Option<i64> {
-    let start = text.windows(name.len()).position(|window| window == name)? + name.len();
+    let start = find(text, name)? + name.len();
     let digits = text[start..].iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
 }

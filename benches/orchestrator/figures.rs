@@ -83,39 +83,62 @@ pub async fn print_all(effort: Effort) {
 }
 
 async fn rates(effort: Effort) {
-    let mut series: [Series; 10] = Default::default();
+    let series = take_turns(
+        [
+            (Kind::Bare, 1000, Pattern::Bare),
+            (Kind::Bare, 100, Pattern::Bare),
+            (Kind::Null, 1000, Pattern::Cycles),
+            (Kind::Null, 100, Pattern::Cycles),
+            (Kind::Sqlite, 1000, Pattern::Cycles),
+            (Kind::Sqlite, 100, Pattern::Cycles),
+            (Kind::Null, 1000, Pattern::Claims),
+            (Kind::Sqlite, 1000, Pattern::Claims),
+            (Kind::Sqlite, 100, Pattern::Claims),
+            (Kind::NullTls, 100, Pattern::Cycles),
+        ],
+        effort,
+    )
+    .await;
+    let [bare, bare_100, null, null_100, sqlite, sqlite_100, null_claims, claims, claims_100, tls] = &series;
+    ratio("durable cycles / over the empty store, 1,000 clients", sqlite, null, ">= 0.70");
+    ratio("durable cycles / over the empty store, 100 clients", sqlite_100, null_100, ">= 0.50");
+    ratio("durable cycles / bare axum, 1,000 clients", sqlite, bare, ">= 0.45");
+    ratio("durable claims / over the empty store, 1,000 clients", claims, null_claims, ">= 0.60");
+    handlers_to_bare([bare, bare_100, null, null_100]);
+    line("claims per sync, 100 clients", median(&claims_100.claims_per_sync), ">= 30", &safe(claims_100));
+    ratio("HTTPS / HTTP, 100 keep-alive connections", tls, null_100, ">= 0.7");
+}
+
+/// The handlers alone: the two figures that say what a request costs beside its store.
+pub async fn print_handlers(effort: Effort) {
     let plan = [
         (Kind::Bare, 1000, Pattern::Bare),
         (Kind::Bare, 100, Pattern::Bare),
         (Kind::Null, 1000, Pattern::Cycles),
         (Kind::Null, 100, Pattern::Cycles),
-        (Kind::Sqlite, 1000, Pattern::Cycles),
-        (Kind::Sqlite, 100, Pattern::Cycles),
-        (Kind::Null, 1000, Pattern::Claims),
-        (Kind::Sqlite, 1000, Pattern::Claims),
-        (Kind::Sqlite, 100, Pattern::Claims),
-        (Kind::NullTls, 100, Pattern::Cycles),
     ];
-    // Rounds of all kinds take turns: a machine that changes its mind changes it for all of them.
+    handlers_to_bare(take_turns(plan, effort).await.each_ref());
+}
+
+fn handlers_to_bare([bare, bare_100, null, null_100]: [&Series; 4]) {
+    ratio("handlers over the empty store / bare axum, 1,000 clients", null, bare, ">= 0.60");
+    ratio("handlers over the empty store / bare axum, 100 clients", null_100, bare_100, ">= 0.60");
+}
+
+/// Rounds of all kinds take turns: a machine that changes its mind changes it for all of them.
+async fn take_turns<const N: usize>(plan: [(Kind, usize, Pattern); N], effort: Effort) -> [Series; N] {
+    let mut series: [Series; N] = std::array::from_fn(|_| Series::default());
     for _ in 0..effort.rounds {
         for (series, (kind, clients, pattern)) in series.iter_mut().zip(plan) {
             measure(series, kind, clients, pattern, effort).await;
         }
     }
-    let [bare, bare_100, null, null_100, sqlite, sqlite_100, null_claims, claims, claims_100, tls] = &series;
+    series
+}
+
+fn ratio(figure: &str, a: &Series, b: &Series, bar: &str) {
     let rate = |series: &Series| median(&series.rates);
-    let beside = |a: &Series, b: &Series| format!("{:.0} / {:.0}; {}", rate(a), rate(b), safe(a));
-    let ratio = |figure: &str, a: &Series, b: &Series, bar: &str| {
-        line(figure, rate(a) / rate(b), bar, &beside(a, b));
-    };
-    ratio("durable cycles / over the empty store, 1,000 clients", sqlite, null, ">= 0.70");
-    ratio("durable cycles / over the empty store, 100 clients", sqlite_100, null_100, ">= 0.50");
-    ratio("durable cycles / bare axum, 1,000 clients", sqlite, bare, ">= 0.45");
-    ratio("durable claims / over the empty store, 1,000 clients", claims, null_claims, ">= 0.60");
-    ratio("handlers over the empty store / bare axum, 1,000 clients", null, bare, ">= 0.60");
-    ratio("handlers over the empty store / bare axum, 100 clients", null_100, bare_100, ">= 0.60");
-    line("claims per sync, 100 clients", median(&claims_100.claims_per_sync), ">= 30", &safe(claims_100));
-    ratio("HTTPS / HTTP, 100 keep-alive connections", tls, null_100, ">= 0.7");
+    line(figure, rate(a) / rate(b), bar, &format!("{:.0} / {:.0}; {}", rate(a), rate(b), safe(a)));
 }
 
 async fn latencies(effort: Effort) {

@@ -1,5 +1,6 @@
 //! Load on the orchestrator: `cargo bench --bench orchestrator` prints every figure as a ratio of medians, with
-//! server and clients on this machine. `-- --quick` takes one short round of each, to see that it works.
+//! server and clients on this machine. `-- --quick` takes one short round of each, to see that it works;
+//! `-- --handlers` measures the handlers alone.
 //!
 //! ```text
 //!  this process: clients (raw keep-alive connections) ──HTTP──▶ child process: bare | null | sqlite | postgres
@@ -37,7 +38,10 @@ fn main() {
         false => Effort { rounds: 5, round: Duration::from_secs(2), kills: 20, tasks: 150_000 },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(figures::print_all(effort));
+    match arguments.iter().any(|argument| argument == "--handlers") {
+        true => runtime.block_on(figures::print_handlers(effort)),
+        false => runtime.block_on(figures::print_all(effort)),
+    }
 }
 
 /// Every connection is a file, on both sides; child processes inherit the limit.
