@@ -1,24 +1,26 @@
-//! Identifiers. Each is checked where it enters the program, so that the rest can rely on its form.
+//! Identifiers. Each is checked where it enters the program, so that the rest can rely on its form. Copies share
+//! their text: every request carries some.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// Name of one run: `YYYYMMDD-HHMMSS-xxxx` when `bench` makes it; any text of 1 to 40 characters from
 /// `[a-z0-9-]` that neither starts nor ends with a dash when the user gives it. Forty characters leave room
 /// for prefixes within the 63 that DNS labels, and so most clouds' names, allow (RFC 1035, 2.3.1).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
 #[schema(value_type = String, pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", examples("20261120-101500-k3v9"))]
-pub struct RunId(String);
+pub struct RunId(Arc<str>);
 
 /// Short name of an instance type in results: `[a-z0-9-]{1,32}`, unique in a config.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
 #[schema(value_type = String, pattern = "^[a-z0-9-]{1,32}$", examples("c7g"))]
-pub struct Alias(String);
+pub struct Alias(Arc<str>);
 
 /// Number of a task, unique in one orchestrator's store.
 pub type TaskId = i64;
@@ -39,7 +41,7 @@ impl RunId {
     pub fn make(now: jiff::Timestamp, random: u32) -> RunId {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let suffix: String = (0..4).map(|i| ALPHABET[(random >> (5 * i)) as usize & 31] as char).collect();
-        RunId(format!("{}-{suffix}", now.strftime("%Y%m%d-%H%M%S")))
+        RunId(format!("{}-{suffix}", now.strftime("%Y%m%d-%H%M%S")).into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -66,7 +68,7 @@ impl TryFrom<String> for RunId {
             && value.chars().all(is_name_character)
             && !value.starts_with('-')
             && !value.ends_with('-');
-        if fits { Ok(RunId(value)) } else { Err(InvalidId { value, wanted: Self::WANTED }) }
+        if fits { Ok(RunId(value.into())) } else { Err(InvalidId { value, wanted: Self::WANTED }) }
     }
 }
 
@@ -74,7 +76,7 @@ impl TryFrom<String> for Alias {
     type Error = InvalidId;
     fn try_from(value: String) -> Result<Self, InvalidId> {
         if (1..=32).contains(&value.len()) && value.chars().all(is_name_character) {
-            Ok(Alias(value))
+            Ok(Alias(value.into()))
         } else {
             Err(InvalidId { value, wanted: Self::WANTED })
         }
@@ -91,7 +93,12 @@ macro_rules! text_id {
         }
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
         impl fmt::Display for $name {
