@@ -21,6 +21,8 @@ use crate::orchestrator::store::StoreError;
 
 /// Events read from the store at once.
 const BATCH: u32 = 500;
+/// Events come in bursts, and each look costs the store two questions: those of so long are sent together.
+const GATHER: Duration = Duration::from_millis(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -58,6 +60,7 @@ pub async fn follow_events(
         after: resumed.or(query.after).unwrap_or(0),
         follow: query.follow.unwrap_or(true),
         greeted: false,
+        up_to_date: false,
         ended: false,
     };
     let frames = stream::try_unfold(follower, |mut follower| async move {
@@ -80,6 +83,8 @@ struct Follower {
     newest: watch::Receiver<i64>,
     /// Whether anything was sent: the first frame tells the client that it is connected.
     greeted: bool,
+    /// Whether there was nothing more at the last look.
+    up_to_date: bool,
     ended: bool,
 }
 
@@ -93,11 +98,22 @@ impl Follower {
             return Ok(Some(Bytes::from_static(b": connected\n\n")));
         }
         loop {
-            // In this order: an event that comes in between wakes the wait below, and a run that was over
+            if std::mem::take(&mut self.up_to_date) {
+                tokio::select! {
+                    changed = self.newest.changed() => if changed.is_err() { return Ok(None) },
+                    () = tokio::time::sleep(KEEP_ALIVE) => {
+                        return Ok(Some(Bytes::from_static(b": keep-alive\n\n")));
+                    }
+                    () = self.app.stop.cancelled() => return Ok(None),
+                }
+                tokio::time::sleep(GATHER).await;
+            }
+            // In this order: an event that comes in between ends the next wait, and a run that was over
             // before its events were read gets no more.
             self.newest.mark_unchanged();
             let over = self.app.store.run(&self.run).await?.status.is_final();
             let events = self.app.store.events(Some(&self.run), self.after, BATCH).await?;
+            self.up_to_date = self.follow && !over && events.len() < BATCH as usize;
             if let Some(last) = events.last() {
                 self.after = last.seq;
                 return Ok(Some(frames(&events)));
@@ -105,11 +121,6 @@ impl Follower {
             if over || !self.follow {
                 self.ended = true;
                 return Ok(Some(Bytes::from_static(b"event: end\ndata: {}\n\n")));
-            }
-            tokio::select! {
-                changed = self.newest.changed() => if changed.is_err() { return Ok(None) },
-                () = tokio::time::sleep(KEEP_ALIVE) => return Ok(Some(Bytes::from_static(b": keep-alive\n\n"))),
-                () = self.app.stop.cancelled() => return Ok(None),
             }
         }
     }
