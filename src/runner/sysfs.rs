@@ -1,12 +1,18 @@
 //! Reading the small files of `/sys` and `/proc`. A file that is missing or strange is an absent value: no
 //! machine has all of them.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::str::FromStr;
 
+/// `/proc/stat` of a machine with many CPUs is longer, hardly any other file is.
+const USUAL_BYTES: usize = 8 << 10;
+
 /// The file's text without surrounding white space; absent when it cannot be read or is empty.
 pub fn text(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
+    // These files say that they are empty, and are then read in small pieces unless there is room for all.
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    std::fs::File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
