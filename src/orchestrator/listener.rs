@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,11 +26,15 @@ use tower::Service as _;
 
 use super::Limits;
 use super::metrics::Metrics;
+use super::patience::Patience;
 use super::peers::{PeerSlot, Peers};
 
-/// Address of the client, added to every request.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+/// The connection that a request came on, added to every request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub patience: Patience,
+}
 
 /// Headers of a request in all; requests of this API have a few hundred bytes of them.
 const HEADER_BUFFER_BYTES: usize = 32 << 10;
@@ -52,11 +56,7 @@ impl Listener {
         let peers = Peers::new(self.limits.connections_per_peer);
         let graceful = GracefulShutdown::new();
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(HEADER_BUFFER_BYTES)
-            .half_close(false)
-            .pipeline_flush(true);
+        http.max_buf_size(HEADER_BUFFER_BYTES).half_close(false).pipeline_flush(true);
         loop {
             let next = async {
                 let slot = slots.clone().acquire_owned().await;
@@ -73,12 +73,15 @@ impl Listener {
                         self.metrics.refused("peer_connections");
                         continue;
                     };
+                    let patience = Patience::new();
+                    let mut http = http.clone();
+                    http.timer(patience.clone()).header_read_timeout(self.limits.header_timeout);
                     let connection = Connection {
                         slot: (slot, peer_slot),
-                        http: http.clone(),
+                        http,
                         tls: self.tls.clone(),
                         router: self.router.clone(),
-                        peer: Peer(peer),
+                        peer: Peer { address: peer, patience },
                         handshake_timeout: self.limits.handshake_timeout,
                         watcher: graceful.watcher(),
                         metrics: self.metrics.clone(),
@@ -126,23 +129,25 @@ impl Connection {
 
     async fn speak(self, io: impl Read + Write + Unpin + Send + 'static) {
         let Connection { slot, http, router, peer, watcher, metrics, .. } = self;
+        let Peer { address, patience } = peer.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             router.clone().call(request.map(Body::new))
         });
-        if let Err(error) = watcher.watch(http.serve_connection(io, service)).await {
+        let connection = watcher.watch(http.serve_connection(io, service));
+        if let Err(error) = patience.keep(connection).await {
             if error.is_timeout() {
                 metrics.refused("header_timeout");
             } else if error.is_parse() {
                 metrics.refused("bad_http");
             }
-            tracing::debug!(peer = %peer.0, %error, "a connection broke off");
+            tracing::debug!(peer = %address, %error, "a connection broke off");
         }
         drop(slot);
     }
 
     fn refuse(&self, reason: &'static str, error: &io::Error) {
         self.metrics.refused(reason);
-        tracing::debug!(peer = %self.peer.0, %error, "a TLS handshake failed");
+        tracing::debug!(peer = %self.peer.address, %error, "a TLS handshake failed");
     }
 }

@@ -1,10 +1,12 @@
 //! Figures of the orchestrator in the Prometheus text format.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use axum::extract::MatchedPath;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,10 +20,39 @@ const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 19);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    /// Template, not path: ids would make a series each.
-    route: String,
+    route: Route,
     method: &'static str,
     code: u16,
+}
+
+/// Template of a path, not the path: ids would make a series each. `None` is no route.
+#[derive(Debug, Clone)]
+struct Route(Option<MatchedPath>);
+
+impl Route {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("none", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Route) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        self.as_str().encode(encoder)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,8 +128,8 @@ impl Metrics {
         OpenConnection { metrics: self.clone() }
     }
 
-    pub fn answered(&self, route: &str, method: &'static str, code: u16) {
-        self.requests.get_or_create(&Request { route: route.to_owned(), method, code }).inc();
+    pub fn answered(&self, route: Option<MatchedPath>, method: &'static str, code: u16) {
+        self.requests.get_or_create(&Request { route: Route(route), method, code }).inc();
     }
 
     pub fn refused(&self, reason: &'static str) {

@@ -12,6 +12,7 @@ mod config;
 mod http;
 mod listener;
 mod metrics;
+mod patience;
 mod peers;
 mod programs;
 mod server;

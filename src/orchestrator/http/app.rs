@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::orchestrator::Limits;
@@ -45,7 +46,8 @@ impl RequestIds {
         RequestIds { process: rand::random(), next: AtomicU64::new(1) }
     }
 
-    pub fn next(&self) -> String {
-        format!("{:08x}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed))
+    pub fn next(&self) -> HeaderValue {
+        let id = format!("{:08x}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed));
+        HeaderValue::try_from(id).expect("hexadecimal digits may stand in headers")
     }
 }

@@ -35,11 +35,14 @@ pub async fn claim_task(
     let waits = claim.wait_seconds > 0;
     let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into());
     let mut changes = app.store.queue_changes();
+    let mut claim = Some(claim);
     loop {
+        let asking = if waits { claim.clone() } else { claim.take() };
+        let asking = asking.expect("without a wait it is asked once");
         // Seen before asking, so that a change while asking is not missed.
         changes.mark_unchanged();
         let asked = Instant::now();
-        match app.store.claim(&run, claim.clone()).await? {
+        match app.store.claim(&run, asking).await? {
             Claimed::Assigned(task, lease) => {
                 app.metrics.claimed(asked.elapsed());
                 return Ok(Json(ClaimResponse::Assigned { task, lease }));

@@ -55,7 +55,7 @@ async fn index(
     }
     let role = match caller {
         Caller::Admin => Role::Admin,
-        Caller::Nobody if is_local(&app, peer, &headers) => Role::Viewer,
+        Caller::Nobody if is_local(&app, &peer, &headers) => Role::Viewer,
         Caller::Nobody => return Ok(Redirect::to("/login").into_response()),
         Caller::Run(_) | Caller::Viewer => {
             return Err(Refusal::new(ErrorCode::Forbidden, "a run key does not open the dashboard"));
@@ -90,7 +90,7 @@ async fn log_in(
     JsonBody(login): JsonBody<Login>,
 ) -> Result<Response, Refusal> {
     if !app.keyring.is_admin(&login.key) {
-        return Err(refuse_key(&app, peer, BadKey::Wrong));
+        return Err(refuse_key(&app, &peer, BadKey::Wrong));
     }
     let session = app.sessions.start(Role::Admin, Instant::now());
     let mut answer = StatusCode::NO_CONTENT.into_response();

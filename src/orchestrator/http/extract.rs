@@ -15,6 +15,8 @@ use super::app::App;
 use crate::api::{ErrorCode, RunId, TaskId};
 use crate::orchestrator::Limits;
 use crate::orchestrator::auth::Caller;
+use crate::orchestrator::listener::Peer;
+use crate::orchestrator::patience::Patience;
 use crate::orchestrator::programs::ProgramDigest;
 
 /// The run in the path; a run key of another run is refused.
@@ -151,7 +153,9 @@ async fn json<T: DeserializeOwned>(request: Request<Body>, app: &App, limit: usi
         let message = "the body must be JSON, sent as `Content-Type: application/json`";
         return Err(Refusal::new(ErrorCode::UnsupportedMediaType, message));
     }
-    let bytes = collect(request.into_body(), app, limit).await?;
+    let (parts, body) = request.into_parts();
+    let patience = patience(&parts);
+    let bytes = collect(body, app, patience, limit).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::bad_request(format!("the body is not what this call takes: {error}")))
 }
@@ -160,8 +164,12 @@ fn is_json(kind: &str) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
+fn patience(parts: &Parts) -> &Patience {
+    &parts.extensions.get::<Peer>().expect("the listener adds the peer to every request").patience
+}
+
 /// Reads a body within its limits of size and time.
-pub async fn collect(body: Body, app: &App, limit: usize) -> Result<Bytes, Refusal> {
+pub async fn collect(body: Body, app: &App, patience: &Patience, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(ErrorCode::TooLarge, format!("the body is longer than {limit} bytes"));
     let announced = axum::body::HttpBody::size_hint(&body).lower();
     if announced > limit as u64 {
@@ -189,8 +197,8 @@ pub async fn collect(body: Body, app: &App, limit: usize) -> Result<Bytes, Refus
         }
         Ok(if rest.is_empty() { first } else { rest.freeze() })
     };
-    match tokio::time::timeout(app.limits.body_timeout, reading).await {
-        Ok(read) => read,
-        Err(_) => Err(Refusal::new(ErrorCode::Timeout, "the body did not arrive in time")),
+    match patience.within(app.limits.body_timeout, reading).await {
+        Some(read) => read,
+        None => Err(Refusal::new(ErrorCode::Timeout, "the body did not arrive in time")),
     }
 }

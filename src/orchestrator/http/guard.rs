@@ -1,16 +1,23 @@
 //! Stands before every route: gives the request its id, finds out who calls, limits how often, counts and
 //! logs the answer, and sends refusals in one form.
 
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::{self, Context, Poll};
+use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, State};
+use axum::extract::MatchedPath;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
+use futures::future::{CatchUnwind, Either};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
 
 use super::answer::{Refusal, reason};
 use super::app::App;
@@ -22,45 +29,141 @@ use crate::orchestrator::listener::Peer;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
-pub async fn guard(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
-    let started = Instant::now();
-    let id = request_id(request.headers()).unwrap_or_else(|| app.request_ids.next());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
+/// Puts the guard before routes.
+#[derive(Clone)]
+pub struct Guard(pub Arc<App>);
 
-    let mut answer = match admit(&app, route.as_ref().map(MatchedPath::as_str), &mut request) {
-        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(answer) => answer,
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, routes: S) -> Guarded<S> {
+        Guarded { app: self.0.clone(), routes }
+    }
+}
+
+#[derive(Clone)]
+pub struct Guarded<S> {
+    app: Arc<App>,
+    routes: S,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.routes.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Answering<S::Future> {
+        let started = Instant::now();
+        let exchange = Exchange {
+            app: self.app.clone(),
+            started,
+            id: request_id(request.headers()).unwrap_or_else(|| self.app.request_ids.next()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            method: request.method().clone(),
+        };
+        let answer = match admit(&exchange, &mut request) {
+            Ok(()) => Either::Left(AssertUnwindSafe(self.routes.call(request)).catch_unwind()),
+            Err(refusal) => Either::Right(ready(Ok(Ok(refusal.into_response())))),
+        };
+        Answering { exchange: Some(exchange), answer }
+    }
+}
+
+type Caught = Result<Result<Response, Infallible>, Box<dyn Any + Send>>;
+
+pin_project! {
+    /// The answer on its way through the guard.
+    pub struct Answering<F> {
+        exchange: Option<Exchange>,
+        #[pin]
+        answer: Either<CatchUnwind<AssertUnwindSafe<F>>, Ready<Caught>>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = match task::ready!(this.answer.poll(context)) {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(never)) => match never {},
             // The panic hook has logged where.
-            Err(_) => Refusal::internal(std::io::Error::other("a handler panicked")).answer(&id),
-        },
-        Err(refusal) => {
-            let mut answer = Response::new(Body::empty());
-            answer.extensions_mut().insert(refusal);
-            answer
-        }
-    };
-    let refusal = answer.extensions_mut().remove::<Refusal>();
-    if let Some(refusal) = &refusal {
-        app.metrics.refused(refusal.reason.unwrap_or_else(|| reason(refusal.code)));
-        let mut sent = refusal.answer(&id);
-        if let Some(allow) = answer.headers_mut().remove(header::ALLOW) {
-            sent.headers_mut().insert(header::ALLOW, allow);
-        }
-        answer = sent;
+            Err(_) => Refusal::internal(std::io::Error::other("a handler panicked")).into_response(),
+        };
+        let exchange = this.exchange.take().expect("a future is not polled after its end");
+        Poll::Ready(Ok(exchange.end(answer)))
     }
-    if let Ok(value) = HeaderValue::try_from(&id) {
-        answer.headers_mut().insert(REQUEST_ID, value);
+}
+
+/// A request that is being answered.
+struct Exchange {
+    app: Arc<App>,
+    started: Instant,
+    id: HeaderValue,
+    route: Option<MatchedPath>,
+    method: Method,
+}
+
+impl Exchange {
+    /// Sends refusals in one form, adds the request's id, counts and logs.
+    fn end(self, mut answer: Response) -> Response {
+        let refusal = answer.extensions_mut().remove::<Refusal>();
+        if let Some(refusal) = &refusal {
+            self.app.metrics.refused(refusal.reason.unwrap_or_else(|| reason(refusal.code)));
+            let mut sent = refusal.answer(self.id());
+            if let Some(allow) = answer.headers_mut().remove(header::ALLOW) {
+                sent.headers_mut().insert(header::ALLOW, allow);
+            }
+            answer = sent;
+        }
+        answer.headers_mut().insert(REQUEST_ID, self.id.clone());
+        self.log(&answer, refusal.as_ref());
+        self.app.metrics.answered(self.route, method_name(&self.method), answer.status().as_u16());
+        answer
     }
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    app.metrics.answered(route, method_name(&method), answer.status().as_u16());
-    log(&id, &method, route, &answer, refusal.as_ref(), started.elapsed());
-    answer
+
+    fn id(&self) -> &str {
+        self.id.to_str().expect("ids are made of, or checked for, harmless ASCII")
+    }
+
+    fn route(&self) -> Option<&str> {
+        self.route.as_ref().map(MatchedPath::as_str)
+    }
+
+    fn log(&self, answer: &Response, refusal: Option<&Refusal>) {
+        let took = || self.started.elapsed().as_micros() as u64;
+        let (method, route, status) =
+            (&self.method, self.route().unwrap_or("none"), answer.status().as_u16());
+        match refusal {
+            Some(Refusal { cause: Some(cause), .. }) => {
+                let cause = crate::cause_chain(cause.as_ref());
+                tracing::error!(
+                    request.id = self.id(), %method, route, status, duration_us = took(), cause, "a request failed"
+                );
+            }
+            Some(refusal) => tracing::info!(
+                request.id = self.id(), %method, route, status, duration_us = took(),
+                reason = reason(refusal.code), "refused a request"
+            ),
+            None => tracing::debug!(
+                request.id = self.id(), %method, route, status, duration_us = took(), "answered a request"
+            ),
+        }
+    }
 }
 
 /// Decides whether the request may go on, and as whose.
-fn admit(app: &App, route: Option<&str>, request: &mut Request<Body>) -> Result<(), Refusal> {
-    let peer = *request.extensions().get::<Peer>().expect("the listener adds the peer to every request");
+fn admit(exchange: &Exchange, request: &mut Request<Body>) -> Result<(), Refusal> {
+    let (app, route) = (&*exchange.app, exchange.route());
+    let peer = request.extensions().get::<Peer>().expect("the listener adds the peer to every request");
     let access = Access::of(route);
     let identity = match identify(app, request) {
         Ok(identity) => identity,
@@ -82,7 +185,7 @@ fn admit(app: &App, route: Option<&str>, request: &mut Request<Body>) -> Result<
         return Err(Refusal::new(ErrorCode::Forbidden, message).because("run_key_scope"));
     }
     if let Some(tag) = identity.run_key_tag
-        && let Err(wait) = app.run_key_limit.take(tag, Instant::now())
+        && let Err(wait) = app.run_key_limit.take(tag, exchange.started)
     {
         let message = "too many requests with this run key";
         return Err(Refusal::new(ErrorCode::RateLimited, message).retry_after(wait));
@@ -138,8 +241,8 @@ fn tag(key: &str) -> [u8; 8] {
     bytes[bytes.len() - 8..].try_into().expect("a verified key is longer than its code")
 }
 
-pub fn refuse_key(app: &App, peer: Peer, bad: BadKey) -> Refusal {
-    if let Err(wait) = app.refused_limit.take(peer.0.ip(), Instant::now()) {
+pub fn refuse_key(app: &App, peer: &Peer, bad: BadKey) -> Refusal {
+    if let Err(wait) = app.refused_limit.take(peer.address.ip(), Instant::now()) {
         let message = "too many requests without a valid key from this address";
         return Refusal::new(ErrorCode::RateLimited, message).because("rate_limited_peer").retry_after(wait);
     }
@@ -147,11 +250,11 @@ pub fn refuse_key(app: &App, peer: Peer, bad: BadKey) -> Refusal {
 }
 
 /// Loopback means: bound to it, called from it, by its name, and not on behalf of somebody else.
-pub fn is_local(app: &App, peer: Peer, headers: &HeaderMap) -> bool {
+pub fn is_local(app: &App, peer: &Peer, headers: &HeaderMap) -> bool {
     const FORWARDING: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     app.on_loopback
-        && is_own_loopback(peer.0.ip())
+        && is_own_loopback(peer.address.ip())
         && is_own_loopback_name(without_port(host))
         && !FORWARDING.iter().any(|name| headers.contains_key(*name))
 }
@@ -177,10 +280,10 @@ fn session_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The client's id for the request, where it is harmless in logs.
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    ((1..=64).contains(&id.len()) && id.bytes().all(harmless)).then(|| id.to_owned())
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    ((1..=64).contains(&id.len()) && id.as_bytes().iter().all(harmless)).then(|| id.clone())
 }
 
 /// Methods as labels: a client cannot make new series by inventing some.
@@ -194,21 +297,6 @@ fn method_name(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::PATCH => "PATCH",
         _ => "other",
-    }
-}
-
-fn log(id: &str, method: &Method, route: &str, answer: &Response, refusal: Option<&Refusal>, took: Duration) {
-    let (status, duration_us) = (answer.status().as_u16(), took.as_micros() as u64);
-    match refusal {
-        Some(Refusal { cause: Some(cause), .. }) => {
-            let cause = crate::cause_chain(cause.as_ref());
-            tracing::error!(request.id = id, %method, route, status, duration_us, cause, "a request failed");
-        }
-        Some(refusal) => tracing::info!(
-            request.id = id, %method, route, status, duration_us, reason = reason(refusal.code),
-            "refused a request"
-        ),
-        None => tracing::debug!(request.id = id, %method, route, status, duration_us, "answered a request"),
     }
 }
 

@@ -59,6 +59,6 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal::new(ErrorCode::MethodNotAllowed, "this path does not take this method")
         })
-        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
+        .layer(guard::Guard(app.clone()))
         .with_state(app)
 }

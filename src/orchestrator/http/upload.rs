@@ -3,10 +3,10 @@
 use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use super::app::App;
 use super::extract::{JsonBody, Params, TaskPath, collect};
 use crate::api::{ErrorCode, TaskId, UploadRequest, UploadTicket};
 use crate::orchestrator::archive::{self, BadArchive};
+use crate::orchestrator::listener::Peer;
 use crate::orchestrator::storage::{Archive, Staged, Storage, StorageError, storage_key};
 use crate::orchestrator::store::{Scope, Upload};
 
@@ -90,6 +91,7 @@ pub async fn receive_result(
     State(app): State<Arc<App>>,
     TaskPath(task, caller): TaskPath,
     Params(query): Params<FenceQuery>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
@@ -103,7 +105,7 @@ pub async fn receive_result(
     check_length(&headers, &upload)?;
     let staged = counted(&app, folder.stage())?;
     let small = if upload.size <= SMALL_BYTES {
-        Some(collect(body, &app, upload.size as usize).await?)
+        Some(collect(body, &app, &peer.patience, upload.size as usize).await?)
     } else {
         receive(&app, &staged, body, upload.size).await?;
         None
