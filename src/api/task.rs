@@ -64,11 +64,13 @@ pub enum ClaimResponse {
     Assigned {
         task: AssignedTask,
         lease: Lease,
+        /// Results up to this size, bytes, may be sent and completed in one call: `PUT /tasks/{id}/result` with
+        /// `sha256` and `complete`. Absent where results go to object storage.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deliver_bytes: Option<u64>,
     },
     /// Nothing now, but a task may come back: ask again after this long.
-    Wait {
-        retry_after_seconds: f64,
-    },
+    Wait { retry_after_seconds: f64 },
     /// No task of this provider and alias can come back; also the answer to a drained host.
     Done,
 }

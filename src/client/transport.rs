@@ -216,7 +216,10 @@ pub(super) async fn send(what: &'static str, request: RequestBuilder) -> Result<
     if answer.status().is_success() { Ok(answer) } else { Err(refusal(what, url, answer).await) }
 }
 
-async fn json<T: DeserializeOwned>(what: &'static str, request: RequestBuilder) -> Result<T, ClientError> {
+pub(super) async fn json<T: DeserializeOwned>(
+    what: &'static str,
+    request: RequestBuilder,
+) -> Result<T, ClientError> {
     let answer = send(what, request).await?;
     let (status, url) = (answer.status().as_u16(), shown(answer.url()));
     let bytes = body(what, &url, answer, MAX_ANSWER_BYTES).await?;

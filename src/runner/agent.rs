@@ -68,13 +68,15 @@ impl Agent<'_> {
         end.reason = loop {
             let Some((answer, asked)) = self.claim().await? else { break self.reason() };
             match answer {
-                ClaimResponse::Assigned { task, lease } => match self.work(&task, &lease, asked).await {
-                    Worked::Reported(Reported::Completed) => end.completed += 1,
-                    Worked::Reported(Reported::Failed) => end.failed += 1,
-                    Worked::Reported(Reported::Lost) => end.lost += 1,
-                    Worked::Released => end.released += 1,
-                    Worked::Orphaned => break EndReason::Orphaned,
-                },
+                ClaimResponse::Assigned { task, lease, deliver_bytes } => {
+                    match self.work(&task, &lease, asked, deliver_bytes).await {
+                        Worked::Reported(Reported::Completed) => end.completed += 1,
+                        Worked::Reported(Reported::Failed) => end.failed += 1,
+                        Worked::Reported(Reported::Lost) => end.lost += 1,
+                        Worked::Released => end.released += 1,
+                        Worked::Orphaned => break EndReason::Orphaned,
+                    }
+                }
                 ClaimResponse::Wait { retry_after_seconds } => {
                     self.rest(Duration::from_secs_f64(retry_after_seconds.clamp(0.05, 60.0))).await;
                 }
@@ -145,13 +147,19 @@ impl Agent<'_> {
         }
         let claim = ClaimRequest { wait_seconds: 0, ..claim };
         let again = self.client.claim(&self.settings.args.run_id, &claim);
-        if let Ok(Ok(ClaimResponse::Assigned { task, lease })) = timeout(GOODBYE_LIMIT, again).await {
+        if let Ok(Ok(ClaimResponse::Assigned { task, lease, .. })) = timeout(GOODBYE_LIMIT, again).await {
             self.release(&task, &lease).await;
         }
     }
 
     /// Works on a task until it is reported, lost or given back. No process of it is left afterwards.
-    async fn work(&mut self, task: &AssignedTask, lease: &Lease, asked: Instant) -> Worked {
+    async fn work(
+        &mut self,
+        task: &AssignedTask,
+        lease: &Lease,
+        asked: Instant,
+        deliver_bytes: Option<u64>,
+    ) -> Worked {
         tracing::info!(task = task.id, alias = %task.alias, number = task.number, "task claimed");
         let (progress, told) = watch::channel(Progress { status: "claimed", ..Progress::default() });
         let (halt, mut halted) = watch::channel(Halt::No);
@@ -183,7 +191,8 @@ impl Agent<'_> {
             TaskEnd::Failed { .. } if *self.ending.borrow() != Ending::No => self.release(task, lease).await,
             end => {
                 let undelivered = self.settings.args.undelivered.as_deref();
-                let report = Report { client: self.client, task: task.id, fence: lease.fence, undelivered };
+                let (client, fence) = (self.client, lease.fence);
+                let report = Report { client, task: task.id, fence, deliver_bytes, undelivered };
                 tokio::select! {
                     reported = report.send(&end) => Worked::Reported(reported),
                     why = &mut beats => {

@@ -3,22 +3,38 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use crate::api::{TaskMetadata, TaskOutput};
 
-/// A finished archive on disk.
+/// A finished archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    pub path: PathBuf,
+    pub content: Content,
     /// 64 lower-case hexadecimal digits.
     pub sha256: String,
     pub size: u64,
 }
 
-/// Writes the archive to `path`, digesting it on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Held(Bytes),
+    File(PathBuf),
+}
+
+/// Packs an archive that is known to be small.
+///
+/// # Errors
+/// When the transcript cannot be read.
+pub fn hold(metadata: &TaskMetadata, output: &TaskOutput, transcript: &Path) -> io::Result<Archive> {
+    let Digesting { inner, digest, size } = pack(Vec::new(), metadata, output, transcript)?;
+    Ok(Archive { content: Content::Held(inner.into()), sha256: hex(digest), size })
+}
+
+/// Packs an archive into the file `path`.
 ///
 /// # Errors
 /// When a file cannot be read or written, a full disk above all.
@@ -28,18 +44,31 @@ pub fn write(
     output: &TaskOutput,
     transcript: &Path,
 ) -> io::Result<Archive> {
-    let file = fs_err::File::create(path)?;
-    let digest = Digesting { inner: io::BufWriter::new(file), digest: Sha256::new(), size: 0 };
+    let file = io::BufWriter::new(fs_err::File::create(path)?);
+    let Digesting { mut inner, digest, size } = pack(file, metadata, output, transcript)?;
+    inner.flush()?;
+    Ok(Archive { content: Content::File(path.to_owned()), sha256: hex(digest), size })
+}
+
+/// Digests what is written on the way.
+fn pack<W: Write>(
+    to: W,
+    metadata: &TaskMetadata,
+    output: &TaskOutput,
+    transcript: &Path,
+) -> io::Result<Digesting<W>> {
+    let digest = Digesting { inner: to, digest: Sha256::new(), size: 0 };
     let mut tar = tar::Builder::new(GzEncoder::new(digest, Compression::fast()));
     append(&mut tar, "metadata.json", &serde_json::to_vec_pretty(metadata)?)?;
     append(&mut tar, "output.json", &serde_json::to_vec(output)?)?;
     let mut text = fs_err::File::open(transcript)?;
     let mut header = header(text.metadata()?.len());
     tar.append_data(&mut header, "output.txt", &mut text)?;
-    let mut digest = tar.into_inner()?.finish()?;
-    digest.flush()?;
-    let sha256 = digest.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Archive { path: path.to_owned(), sha256, size: digest.size })
+    tar.into_inner()?.finish()
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -21,6 +21,10 @@ use crate::api::{AssignedTask, FailKind, Lease, TaskMetadata, TaskOutput};
 
 /// Failure messages are cut to what the orchestrator accepts, characters.
 const MOST_MESSAGE: usize = 9_000;
+/// Up to here an archive is small, and packed within a millisecond or two: bytes of what processes wrote, and the
+/// number of samples and executions.
+const SMALL_TRANSCRIPT: u64 = 32 << 10;
+const SMALL_OUTPUT: usize = 1_000;
 
 /// What the heartbeats tell about the task.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -134,7 +138,7 @@ async fn run_in(
     transcript.flush().map_err(failed)?;
     let metadata = metadata(settings, task, lease, started_at, conditions);
     progress.send_replace(Progress { status: "upload", fraction: Some(1.0), message: None });
-    let archive = pack(folder.to_owned(), metadata, output).await.map_err(failed)?;
+    let archive = pack(folder, metadata, output, transcript.written()).await.map_err(failed)?;
     Ok(match failure {
         Some((kind, message)) => TaskEnd::Failed { kind, message, archive: Some(archive) },
         None => TaskEnd::Completed(archive),
@@ -149,12 +153,20 @@ fn prepare(task: &AssignedTask, surroundings: &Surroundings<'_>) -> Result<Prepa
     workload::prepare(task, surroundings)
 }
 
-/// Compressing takes a while for a large output; meanwhile the heartbeats go on.
-async fn pack(folder: PathBuf, metadata: TaskMetadata, output: TaskOutput) -> io::Result<Archive> {
-    let work = move || {
-        let transcript = folder.join("output.txt");
-        archive::write(&folder.join("result.tar.gz"), &metadata, &output, &transcript)
-    };
+/// Compressing takes a while for a large output; meanwhile the heartbeats go on. What is small is packed at once:
+/// on a machine of one CPU, the way to another thread and back costs more.
+async fn pack(
+    folder: &Path,
+    metadata: TaskMetadata,
+    output: TaskOutput,
+    transcript_bytes: u64,
+) -> io::Result<Archive> {
+    let (transcript, file) = (folder.join("output.txt"), folder.join("result.tar.gz"));
+    let samples: usize = output.benchmarks.iter().map(|one| one.samples.len() + one.warmup.len()).sum();
+    if transcript_bytes <= SMALL_TRANSCRIPT && samples + output.executions.len() <= SMALL_OUTPUT {
+        return archive::hold(&metadata, &output, &transcript);
+    }
+    let work = move || archive::write(&file, &metadata, &output, &transcript);
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 

@@ -65,6 +65,11 @@ impl Transcript {
         self.file.flush()
     }
 
+    /// Bytes so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     fn stream(&mut self, name: &str, capture: &Capture) -> io::Result<()> {
         let figures = capture.figures();
         if figures.total_bytes == 0 {

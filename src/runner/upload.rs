@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::archive::Archive;
+use super::archive::{Archive, Content};
 use super::retry::Backoff;
 use super::task::{TaskEnd, chain};
 use crate::api::{CompleteRequest, ErrorCode, FailKind, FailRequest, TaskId, UploadRequest};
@@ -31,6 +31,8 @@ pub(super) struct Report<'a> {
     pub client: &'a Client,
     pub task: TaskId,
     pub fence: i64,
+    /// As the claim's answer said.
+    pub deliver_bytes: Option<u64>,
     /// Folder for results that the orchestrator does not take.
     pub undelivered: Option<&'a Path>,
 }
@@ -64,19 +66,13 @@ impl Report<'_> {
 
     async fn completed(&self, archive: &Archive) -> Reported {
         let request = CompleteRequest { fence: self.fence, sha256: Some(archive.sha256.clone()) };
-        let mut repairs = 0;
-        let refused = loop {
-            if let Err(error) = self.upload(archive).await {
-                break error;
-            }
-            match persist(|| self.client.complete(self.task, &request)).await {
-                Ok(_) => return Reported::Completed,
-                // What was sent is not there any more: it is sent again.
-                Err(error) if error.code() == Some(ErrorCode::ResultMissing) && repairs < MOST_REPAIRS => {
-                    repairs += 1;
-                }
-                Err(error) => break error,
-            }
+        let refused = match self.deliver(archive, &request).await {
+            Some(Ok(())) => return Reported::Completed,
+            Some(Err(error)) if is_lost(&error) || error.code() == Some(ErrorCode::BadResult) => error,
+            _ => match self.upload_and_complete(archive, &request).await {
+                Ok(()) => return Reported::Completed,
+                Err(error) => error,
+            },
         };
         if is_lost(&refused) {
             return Reported::Lost;
@@ -86,13 +82,44 @@ impl Report<'_> {
         self.fail(FailKind::Output, message, None).await
     }
 
+    /// Sends and completes in one call, where the archive is small enough for that.
+    async fn deliver(&self, archive: &Archive, request: &CompleteRequest) -> Option<Result<(), ClientError>> {
+        let Content::Held(bytes) = &archive.content else { return None };
+        if self.deliver_bytes.is_none_or(|most| archive.size > most) {
+            return None;
+        }
+        Some(persist(|| self.client.deliver(self.task, request, bytes.clone())).await.map(drop))
+    }
+
+    async fn upload_and_complete(
+        &self,
+        archive: &Archive,
+        request: &CompleteRequest,
+    ) -> Result<(), ClientError> {
+        let mut repairs = 0;
+        loop {
+            self.upload(archive).await?;
+            match persist(|| self.client.complete(self.task, request)).await {
+                Ok(_) => return Ok(()),
+                // What was sent is not there any more: it is sent again.
+                Err(error) if error.code() == Some(ErrorCode::ResultMissing) && repairs < MOST_REPAIRS => {
+                    repairs += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Copies what the orchestrator does not take to where it outlives this runner, and says where.
     fn keep(&self, archive: &Archive) -> String {
         let Some(folder) = self.undelivered else { return String::new() };
         let place = folder.join(format!("task-{}-{}.tar.gz", self.task, self.fence));
-        let kept = fs_err::create_dir_all(folder).and_then(|()| fs_err::copy(&archive.path, &place));
+        let kept = fs_err::create_dir_all(folder).and_then(|()| match &archive.content {
+            Content::Held(bytes) => fs_err::write(&place, bytes),
+            Content::File(path) => fs_err::copy(path, &place).map(drop),
+        });
         match kept {
-            Ok(_) => format!("; they are kept in {}", place.display()),
+            Ok(()) => format!("; they are kept in {}", place.display()),
             Err(error) => format!("; they could not be kept either: {error}"),
         }
     }
@@ -115,7 +142,11 @@ impl Report<'_> {
         let (mut refusals, mut faults) = (0, 0);
         loop {
             let ticket = persist(|| self.client.upload(self.task, &request)).await?;
-            let error = match self.client.send_result(&ticket, &archive.path).await {
+            let sent = match &archive.content {
+                Content::Held(bytes) => self.client.send_held_result(&ticket, bytes.clone()).await,
+                Content::File(path) => self.client.send_result(&ticket, path).await,
+            };
+            let error = match sent {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };

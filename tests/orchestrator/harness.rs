@@ -100,7 +100,7 @@ pub fn claim(runner: &str, wait_seconds: u32) -> ClaimRequest {
 
 pub async fn claimed(client: &Client, run: &str, runner: &str) -> (AssignedTask, Lease) {
     match client.claim(&run_id(run), &claim(runner, 0)).await.unwrap() {
-        ClaimResponse::Assigned { task, lease } => (task, lease),
+        ClaimResponse::Assigned { task, lease, .. } => (task, lease),
         other => panic!("no task: {other:?}"),
     }
 }

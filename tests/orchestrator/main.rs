@@ -4,6 +4,7 @@
 mod api;
 mod browser;
 mod dashboard;
+mod deliver;
 mod events;
 mod harness;
 mod hostile;

@@ -89,7 +89,8 @@ async fn a_claim_that_was_answered_survives_kill_9() {
     let asked = ClaimRequest { request_id: Some("once".into()), ..claim("runner", 0) };
     let first = Process::start(home.path());
     first.client().create_run(&create("r", 3)).await.unwrap();
-    let ClaimResponse::Assigned { task, lease } = first.client().claim(&run_id("r"), &asked).await.unwrap()
+    let ClaimResponse::Assigned { task, lease, .. } =
+        first.client().claim(&run_id("r"), &asked).await.unwrap()
     else {
         panic!("no task")
     };
@@ -99,7 +100,7 @@ async fn a_claim_that_was_answered_survives_kill_9() {
     let run = second.client().run(&run_id("r")).await.unwrap();
     assert_eq!((run.tasks.total, run.tasks.claimed), (3, 1));
     let again = second.client().claim(&run_id("r"), &asked).await.unwrap();
-    let ClaimResponse::Assigned { task: same, lease: kept } = again else { panic!("{again:?}") };
+    let ClaimResponse::Assigned { task: same, lease: kept, .. } = again else { panic!("{again:?}") };
     assert_eq!((same.id, kept.fence, kept.attempt), (task.id, lease.fence, lease.attempt));
     second.kill();
 }

@@ -233,7 +233,7 @@ async fn claim(State(fake): State<Fake>, Json(request): Json<ClaimRequest>) -> R
             let expires_at = jiff::Timestamp::now();
             let heartbeat_seconds = inner.heartbeat_seconds;
             let lease = Lease { attempt: 1, fence, expires_at, heartbeat_seconds };
-            serde_json::to_value(ClaimResponse::Assigned { task, lease }).unwrap()
+            serde_json::to_value(ClaimResponse::Assigned { task, lease, deliver_bytes: None }).unwrap()
         }
         None if inner.keep_waiting => json!({"status": "wait", "retry_after_seconds": 0.05}),
         None => json!({"status": "done"}),

@@ -9,6 +9,7 @@ use axum::extract::State;
 use super::answer::Refusal;
 use super::app::App;
 use super::extract::{JsonBody, RunPath};
+use super::upload::deliver_bytes;
 use crate::api::{ClaimRequest, ClaimResponse};
 use crate::orchestrator::store::Claimed;
 
@@ -45,7 +46,8 @@ pub async fn claim_task(
         match app.store.claim(&run, asking).await? {
             Claimed::Assigned(task, lease) => {
                 app.metrics.claimed(asked.elapsed());
-                return Ok(Json(ClaimResponse::Assigned { task, lease }));
+                let deliver_bytes = deliver_bytes(&app);
+                return Ok(Json(ClaimResponse::Assigned { task, lease, deliver_bytes }));
             }
             Claimed::Done => return Ok(Json(ClaimResponse::Done)),
             Claimed::Nothing => {}

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::oneshot;
 use utoipa::IntoParams;
 
 use super::answer::Refusal;
 use super::app::App;
 use super::extract::{JsonBody, Params, TaskPath, collect};
-use crate::api::{ErrorCode, TaskId, UploadRequest, UploadTicket};
+use crate::api::{CompleteRequest, ErrorCode, TaskId, TaskView, UploadRequest, UploadTicket};
 use crate::orchestrator::archive::{self, BadArchive};
 use crate::orchestrator::listener::Peer;
-use crate::orchestrator::storage::{Archive, Staged, Storage, StorageError, storage_key};
+use crate::orchestrator::patience::Patience;
+use crate::orchestrator::storage::{Archive, FolderStorage, Staged, Storage, StorageError, storage_key};
 use crate::orchestrator::store::{Scope, Upload};
 
 /// Announces an archive and gets the request to send it with, signed now where storage is elsewhere.
@@ -32,7 +35,8 @@ pub async fn announce_upload(
     TaskPath(task, caller): TaskPath,
     JsonBody(request): JsonBody<UploadRequest>,
 ) -> Result<Json<UploadTicket>, Refusal> {
-    check_announcement(&app, &request)?;
+    check_digest(&request.sha256)?;
+    check_size(&app, request.size)?;
     let lease = app.store.lease(caller.scope(), task, request.fence).await?;
     let key = storage_key(&lease);
     let known = lease.upload.is_some_and(|upload| upload.verified && upload.sha256 == request.sha256);
@@ -51,15 +55,19 @@ pub async fn announce_upload(
     }))
 }
 
-fn check_announcement(app: &App, request: &UploadRequest) -> Result<(), Refusal> {
+fn check_digest(sha256: &str) -> Result<(), Refusal> {
     let digits = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if request.sha256.len() != 64 || !request.sha256.bytes().all(digits) {
+    if sha256.len() != 64 || !sha256.bytes().all(digits) {
         return Err(Refusal::bad_request("`sha256` is 64 lower-case hexadecimal digits"));
     }
-    if request.size == 0 {
+    Ok(())
+}
+
+fn check_size(app: &App, size: u64) -> Result<(), Refusal> {
+    if size == 0 {
         return Err(Refusal::bad_request("`size` is at least 1: an empty file is no archive"));
     }
-    if request.size > app.limits.upload_bytes {
+    if size > app.limits.upload_bytes {
         let message = format!("a result has at most {} bytes", app.limits.upload_bytes);
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
@@ -69,11 +77,26 @@ fn check_announcement(app: &App, request: &UploadRequest) -> Result<(), Refusal>
 /// Up to here an archive is taken in memory: most results are a few kilobytes.
 const SMALL_BYTES: u64 = 256 << 10;
 
+/// How large a result may be that is sent without having been announced.
+pub fn deliver_bytes(app: &App) -> Option<u64> {
+    match &*app.storage {
+        Storage::Folder(_) => Some(SMALL_BYTES.min(app.limits.upload_bytes)),
+        Storage::S3(_) => None,
+    }
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct FenceQuery {
+pub struct ResultQuery {
     fence: i64,
+    /// The archive's digest. With it, an archive of up to `deliver_bytes` (see the answer to a claim) needs no
+    /// announcement.
+    #[param(pattern = "^[0-9a-f]{64}$")]
+    sha256: Option<String>,
+    /// Completes the task with the archive; needs `sha256`.
+    #[serde(default)]
+    complete: bool,
 }
 
 /// Bytes in the description of the API.
@@ -82,50 +105,156 @@ pub struct FenceQuery {
 #[expect(dead_code, reason = "only described, never made")]
 pub struct ArchiveBytes(Vec<u8>);
 
-/// Takes an announced archive, where results are kept in a folder. It is checked before it counts.
+/// Takes an archive, where results are kept in a folder. It is checked before it counts. It was announced, or
+/// is small and comes with its `sha256`; then the same call may complete the task, and the same call again
+/// answers as the first time.
 #[utoipa::path(put, path = "/api/v1/tasks/{id}/result", tag = "runner",
-    params(("id" = i64, Path), FenceQuery),
+    params(("id" = i64, Path), ResultQuery),
     request_body(content = ArchiveBytes, content_type = "application/gzip", description = "gzip'd tar"),
-    responses((status = 204, description = "The archive was checked and kept")))]
+    responses(
+        (status = 200, description = "The archive was kept, and the task is completed", body = TaskView),
+        (status = 204, description = "The archive was checked and kept"),
+    ))]
 pub async fn receive_result(
     State(app): State<Arc<App>>,
     TaskPath(task, caller): TaskPath,
-    Params(query): Params<FenceQuery>,
+    Params(query): Params<ResultQuery>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
     let Storage::Folder(folder) = &*app.storage else {
         return Err(Refusal::bad_request("results go to the object storage, with the request on the ticket"));
     };
-    let lease = app.store.lease(caller.scope(), task, query.fence).await?;
-    let Some(upload) = lease.upload else {
-        return Err(Refusal::new(ErrorCode::ResultMissing, "announce the upload before sending it"));
-    };
-    check_length(&headers, &upload)?;
-    let staged = counted(&app, folder.stage())?;
-    let small = if upload.size <= SMALL_BYTES {
-        Some(collect(body, &app, &peer.patience, upload.size as usize).await?)
-    } else {
-        receive(&app, &staged, body, upload.size).await?;
-        None
-    };
-    let upload = keep_checked(&app, staged, small, upload).await?;
-    app.metrics.stored(upload.size);
-    app.store.record_upload(caller.scope(), task, query.fence, upload).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let length = content_length(&headers)?;
+    let holder = Holder { app: &app, scope: caller.scope(), task, fence: query.fence };
+    match query.sha256 {
+        Some(sha256) => {
+            check_digest(&sha256)?;
+            check_size(&app, length)?;
+            if length > SMALL_BYTES {
+                let message =
+                    format!("an archive of more than {SMALL_BYTES} bytes is announced before it is sent");
+                return Err(Refusal::new(ErrorCode::TooLarge, message));
+            }
+            let bytes = collect(body, &app, &peer.patience, length as usize).await?;
+            holder.deliver(folder, sha256, bytes, query.complete).await
+        }
+        None if query.complete => Err(Refusal::bad_request("`complete` needs the archive's `sha256`")),
+        None => {
+            holder.take_announced(folder, body, length, &peer.patience).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+    }
 }
 
-fn check_length(headers: &HeaderMap, upload: &Upload) -> Result<(), Refusal> {
-    let length =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    match length {
-        None => Err(Refusal::new(ErrorCode::LengthRequired, "an upload needs a `Content-Length`")),
-        Some(length) if length != upload.size => {
-            Err(bad_result(&BadArchive::Size { announced: upload.size, found: length }))
+fn content_length(headers: &HeaderMap) -> Result<u64, Refusal> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    length.ok_or_else(|| Refusal::new(ErrorCode::LengthRequired, "an upload needs a `Content-Length`"))
+}
+
+/// Who sends a result.
+struct Holder<'a> {
+    app: &'a App,
+    scope: Scope,
+    task: TaskId,
+    fence: i64,
+}
+
+impl Holder<'_> {
+    async fn take_announced(
+        &self,
+        folder: &FolderStorage,
+        body: Body,
+        length: u64,
+        patience: &Patience,
+    ) -> Result<(), Refusal> {
+        let app = self.app;
+        let lease = app.store.lease(self.scope.clone(), self.task, self.fence).await?;
+        let Some(upload) = lease.upload else {
+            return Err(Refusal::new(ErrorCode::ResultMissing, "announce the upload before sending it"));
+        };
+        if length != upload.size {
+            return Err(bad_result(&BadArchive::Size { announced: upload.size, found: length }));
         }
-        Some(_) => Ok(()),
+        let staged = counted(app, folder.stage())?;
+        let small = if upload.size <= SMALL_BYTES {
+            Some(collect(body, app, patience, upload.size as usize).await?)
+        } else {
+            receive(app, &staged, body, upload.size).await?;
+            None
+        };
+        let upload = keep_checked(app, staged, small, upload).await?;
+        app.metrics.stored(upload.size);
+        Ok(app.store.record_upload(self.scope.clone(), self.task, self.fence, upload).await?)
     }
+
+    /// Takes an archive that is here already. It is written and checked while the store looks at the lease.
+    async fn deliver(
+        &self,
+        folder: &FolderStorage,
+        sha256: String,
+        bytes: Bytes,
+        completes: bool,
+    ) -> Result<Response, Refusal> {
+        let (app, store) = (self.app, &self.app.store);
+        let completion = CompleteRequest { fence: self.fence, sha256: Some(sha256.clone()) };
+        let size = bytes.len() as u64;
+        let (place, placed) = oneshot::channel::<String>();
+        let kept = tokio::task::spawn_blocking({
+            let (root, sha256) = (folder.clone(), sha256.clone());
+            move || write_checked(&root, &bytes, &sha256, placed)
+        });
+        let lease = match store.lease(self.scope.clone(), self.task, self.fence).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                drop(place);
+                // What was written is gone when the answer is sent.
+                kept.await.map_err(Refusal::internal)?.ok();
+                // A repetition whose first answer was lost finds the task completed by itself.
+                if completes {
+                    let completed = store.complete(self.scope.clone(), self.task, completion).await?;
+                    return Ok(Json(completed).into_response());
+                }
+                return Err(error.into());
+            }
+        };
+        let key = storage_key(&lease);
+        // Refused only by a check that has failed, which is told next.
+        place.send(key.clone()).ok();
+        let kept = kept.await.map_err(Refusal::internal)?;
+        counted(app, kept)?.map_err(|bad| bad_result(&bad))?;
+        app.metrics.stored(size);
+        let upload = Upload { sha256, size, key, verified: true };
+        let recorded = store.record_upload(self.scope.clone(), self.task, self.fence, upload);
+        if !completes {
+            recorded.await?;
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        // Both reach the store in this order, and mostly its disk together.
+        let (recorded, completed) =
+            tokio::join!(biased; recorded, store.complete(self.scope.clone(), self.task, completion));
+        recorded?;
+        Ok(Json(completed?).into_response())
+    }
+}
+
+/// Writes an archive and checks it, then waits to be told its place; without one it is gone again. Blocks.
+fn write_checked(
+    folder: &FolderStorage,
+    bytes: &[u8],
+    sha256: &str,
+    placed: oneshot::Receiver<String>,
+) -> Result<Result<(), BadArchive>, StorageError> {
+    if let Err(bad) = archive::verify(bytes, sha256, bytes.len() as u64, archive::Limits::TASK) {
+        return Ok(Err(bad));
+    }
+    let staged = folder.stage()?;
+    staged.reopen().and_then(|mut file| file.write_all(bytes)).map_err(StorageError::Folder)?;
+    if let Ok(key) = placed.blocking_recv() {
+        staged.keep(&key)?;
+    }
+    Ok(Ok(()))
 }
 
 /// Writes the body to the staged file as it arrives.

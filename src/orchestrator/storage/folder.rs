@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 use super::{Archive, StorageError};
 use crate::orchestrator::store::Durability;
 
+#[derive(Clone)]
 pub struct FolderStorage {
     root: PathBuf,
     durability: Durability,
