@@ -118,7 +118,7 @@ async fn what_cannot_be_delivered_is_refused_with_its_reason() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
     let empty = runner.deliver(task.id, &completion(lease.fence, b""), Vec::new().into()).await.unwrap_err();
-    assert_eq!(empty.code(), Some(ErrorCode::BadRequest));
+    assert_eq!(empty.code(), Some(ErrorCode::LengthRequired), "without a body no length is sent");
     assert_eq!(stored(&server), 0);
 }
 

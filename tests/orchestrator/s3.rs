@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use bench::api::{CompleteRequest, ErrorCode, TaskState, UploadRequest};
+use bench::api::{ClaimResponse, CompleteRequest, ErrorCode, TaskState, UploadRequest};
 use bench::orchestrator::archive::{Layout, Limits, unpack_into};
 
-use crate::harness::{archive, claimed, create, file, run_id, sha256, upload};
+use crate::harness::{archive, claim, claimed, create, file, run_id, sha256, upload};
 use crate::process::{Process, command};
 
 /// The emulator with one bucket; ends with the test.
@@ -58,7 +58,9 @@ async fn results_go_straight_to_the_bucket_and_come_back() {
     let process = emulator.orchestrator(home.path());
     let client = process.client();
     client.create_run(&create("r", 1)).await.unwrap();
-    let (task, lease) = claimed(&client, "r", "runner").await;
+    let answer = client.claim(&run_id("r"), &claim("runner", 0)).await.unwrap();
+    // Nothing may be delivered past the bucket.
+    let ClaimResponse::Assigned { task, lease, deliver_bytes: None } = answer else { panic!("{answer:?}") };
 
     let bytes = archive(&[("output.txt", "from the bucket")]);
     let request = UploadRequest { fence: lease.fence, sha256: sha256(&bytes), size: bytes.len() as u64 };
