@@ -31,7 +31,10 @@ fn credentials(backend: &Backend) -> Check {
         check.findings.push(match (manifest.credentials.len(), &manifest.credential_check) {
             (0, _) => "the backend needs none".to_owned(),
             (n, Some(command)) => format!("{n} sources, checked by `{}`", command.join(" ")),
-            (n, None) => format!("{n} sources, without a command that checks them"),
+            (n, None) => {
+                let checked = manifest.credentials.iter().filter(|source| source.check.is_some()).count();
+                format!("{n} sources, {checked} of them checked by a command of their own")
+            }
         });
     }
     check

@@ -264,8 +264,7 @@ impl Session {
         let state_copy = self.folder.state_copy(&provider.name);
         let state_copy = std::path::absolute(&state_copy).unwrap_or(state_copy);
         let intent = task.intent(&hosts.facts, folder.clone(), state_copy.clone());
-        let workspace =
-            Workspace::new(folder, &hosts.tools, &task.manifest.error_classes).with_state_copy(state_copy);
+        let workspace = Workspace::new(folder, &hosts.tools, &task.manifest).with_state_copy(state_copy);
         let provider = TerraformProvider {
             name: provider.name.clone(),
             workspace,

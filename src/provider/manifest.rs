@@ -31,7 +31,8 @@ pub struct Manifest {
     /// Sources of credentials, any one of which will do. None: the backend needs no credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialSource>,
-    /// Command that exits with 0 when the credentials work: program and arguments, no shell.
+    /// Command that exits with 0 when the credentials work, whatever their source: program and arguments, no
+    /// shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub credential_check: Option<Vec<String>>,
@@ -48,6 +49,10 @@ pub struct Manifest {
     pub ssh_user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<TagRules>,
+    /// How the cloud's own error codes stand in Terraform's diagnostics: regular expressions, each with one
+    /// group that holds the code. `api error CODE` and `code: CODE` are known without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code_patterns: Vec<String>,
     /// Classes of the cloud's own error codes; the first that matches counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub error_classes: Vec<ErrorClass>,
@@ -143,6 +148,10 @@ pub struct CredentialSource {
     /// Files that must all exist; `~` is the home directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Command that exits with 0 when this source works; without it, the backend's `credential_check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub check: Option<Vec<String>>,
 }
 
 /// A setting of a provider instance.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::folder::Folder;
 use super::{Arch, Catalog, InstanceFacts, Manifest, settings};
-use crate::document::{Document, InvalidDocument, Mistakes, Path, Place, Schema};
+use crate::document::{Document, InvalidDocument, Mistakes, Node, Path, Place, Schema};
 
 const MANIFEST: &str = "provider.json";
 
@@ -140,16 +140,30 @@ fn check_patterns(document: &Document, mistakes: &mut Mistakes<'_>) {
     let classes = classes.filter_map(|(i, class)| {
         Some((Path::root().key("error_classes").index(i).key("code_regex"), class.get("code_regex")?))
     });
+    let codes = root.get("code_patterns").into_iter().flat_map(|c| c.elements()).enumerate();
+    let codes = codes.map(|(i, pattern)| (Path::root().key("code_patterns").index(i), pattern));
+    check_groups(codes.clone(), mistakes);
     let settings = root.get("settings").into_iter().flat_map(|s| s.members()).filter_map(|member| {
         let path = Path::root().key("settings").key(&member.name).key("pattern");
         Some((path, member.value.get("pattern")?))
     });
-    for (path, node) in rules.chain(classes).chain(settings) {
+    for (path, node) in rules.chain(classes).chain(codes).chain(settings) {
         let Some(Err(error)) = node.as_str().map(Regex::new) else { continue };
         let reason = error.to_string();
         let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
         let expected = format!("a regular expression ({reason})");
         mistakes.wrong_value(Place::of(path, node), &expected, None);
+    }
+}
+
+/// A pattern without its group would never give a code.
+fn check_groups<'d>(patterns: impl Iterator<Item = (Path, &'d Node)>, mistakes: &mut Mistakes<'_>) {
+    for (path, node) in patterns {
+        if let Some(Ok(pattern)) = node.as_str().map(Regex::new)
+            && pattern.captures_len() != 2
+        {
+            mistakes.wrong_value(Place::of(path, node), "a regular expression with exactly one group", None);
+        }
     }
 }
 
@@ -250,6 +264,24 @@ mod tests {
              F:3:65: $.instance_types.architecture_rules[0].pattern: found \"(\", \
              expected a regular expression (unclosed group)"
         );
+    }
+
+    #[test]
+    fn a_code_pattern_needs_its_one_group() {
+        let root =
+            folder_with(&MINIMAL.replace(
+                "\"instance_types\"",
+                r#""code_patterns": ["a (b) (c)", "d", "("], "instance_types""#,
+            ));
+        let error = Registry::load(&[root.path().to_owned()]).unwrap_err().to_string();
+        for (i, expected) in [
+            (0, "expected a regular expression with exactly one group"),
+            (1, "expected a regular expression with exactly one group"),
+            (2, "expected a regular expression (unclosed group)"),
+        ] {
+            let line = error.lines().find(|line| line.contains(&format!("$.code_patterns[{i}]")));
+            assert!(line.is_some_and(|line| line.ends_with(expected)), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::Diagnostic;
-use crate::provider::{ErrorClass, ErrorClassName};
+use crate::provider::{ErrorClass, ErrorClassName, Manifest};
 
 /// Why an operation failed, in the order in which one reason hides another: without credentials nothing
 /// else can be known.
@@ -39,19 +39,14 @@ pub struct Diagnosis {
     pub diagnostic: Option<Diagnostic>,
 }
 
-/// How the libraries that providers are built from write an API's code into their errors.
+/// How an API's code stands in errors of most providers. A backend's manifest adds its own way of writing
+/// them (`code_patterns`).
 static CODES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [
         // "operation error X, https response error StatusCode: 400, RequestID: y, api error CODE: text"
         r"\bapi error ([A-Za-z][\w.]*)",
-        // "unexpected status 409 (409 Conflict) with error: CODE: text"
-        r"\bwith error: ([A-Za-z][\w.]*)",
         // `Code="CODE" Message="…"`, `"code": "CODE"`, `error code: CODE`, `error_code=CODE`
         r#"(?i)\bcode["']?\s*[:=]\s*["']?([A-Za-z][\w.]*)"#,
-        // "Error 403: text, CODE": a code alone behind the last comma of a line
-        r"(?m)\bError \d{3}:.*, ([A-Za-z]\w*)\s*$",
-        // "CODE: text (403)" and "status code: 403" carry no name; "text (CODE)" ends some
-        r"(?m)\(([a-z]+(?:_[a-z]+)+)\)\s*$",
     ]
     .map(|pattern| Regex::new(pattern).expect("the pattern is constant"))
     .into()
@@ -66,18 +61,21 @@ static NETWORK: LazyLock<Regex> = LazyLock::new(|| {
 /// Sorts failures by one backend's table.
 #[derive(Debug, Default)]
 pub struct Diagnostician {
+    /// How codes stand in this backend's errors, beside [`CODES`].
+    patterns: Vec<Regex>,
     table: Vec<(Regex, ErrorClass)>,
 }
 
 impl Diagnostician {
     /// # Panics
     /// Where a pattern is no regular expression; the registry checks them.
-    pub fn new(classes: &[ErrorClass]) -> Diagnostician {
-        let compile = |class: &ErrorClass| {
-            let regex = Regex::new(&class.code_regex).expect("the manifest's patterns were checked");
-            (regex, class.clone())
-        };
-        Diagnostician { table: classes.iter().map(compile).collect() }
+    pub fn new(manifest: &Manifest) -> Diagnostician {
+        let compile = |pattern: &String| Regex::new(pattern).expect("the manifest's patterns were checked");
+        let entry = |class: &ErrorClass| (compile(&class.code_regex), class.clone());
+        Diagnostician {
+            patterns: manifest.code_patterns.iter().map(compile).collect(),
+            table: manifest.error_classes.iter().map(entry).collect(),
+        }
     }
 
     /// The reason that explains the others; `Unknown` where none has a known code.
@@ -93,7 +91,7 @@ impl Diagnostician {
 
     fn one(&self, error: &Diagnostic) -> Diagnosis {
         let texts = [error.summary.as_str(), error.detail.as_str()];
-        let codes: Vec<&str> = texts.iter().flat_map(|text| codes(text)).collect();
+        let codes: Vec<&str> = texts.iter().flat_map(|text| self.codes(text)).collect();
         // An error that was made before any call has no code; a table may know its whole summary.
         let known = codes.iter().copied().chain([error.summary.as_str()]).find_map(|code| {
             let (_, entry) = self.table.iter().find(|(regex, _)| regex.is_match(code))?;
@@ -116,12 +114,12 @@ impl Diagnostician {
             None => of(FailureClass::Unknown, codes.first().copied(), None),
         }
     }
-}
 
-/// The API codes in a text, in the order of the patterns.
-fn codes(text: &str) -> impl Iterator<Item = &str> {
-    let found = CODES.iter().flat_map(move |pattern| pattern.captures_iter(text));
-    found.filter_map(|captures| captures.get(1)).map(|code| code.as_str().trim_end_matches('.'))
+    /// The API codes in a text, in the order of the patterns.
+    fn codes<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let found = self.patterns.iter().chain(CODES.iter()).flat_map(move |p| p.captures_iter(text));
+        found.filter_map(|captures| captures.get(1)).map(|code| code.as_str().trim_end_matches('.'))
+    }
 }
 
 impl From<ErrorClassName> for FailureClass {
@@ -188,16 +186,16 @@ mod tests {
     }
 
     fn diagnostician() -> Diagnostician {
-        let class = |regex: &str, class, hint: Option<&str>| ErrorClass {
-            code_regex: regex.into(),
-            class,
-            hint: hint.map(str::to_owned),
-        };
-        Diagnostician::new(&[
-            class("^(VcpuLimitExceeded|quotaExceeded|resource_limit_exceeded)$", ErrorClassName::Quota, None),
-            class("^(NoCapacity|SkuNotAvailable)$", ErrorClassName::Capacity, Some("another region")),
-            class("^(AuthFailure|No valid credential sources)", ErrorClassName::Credentials, None),
-        ])
+        let manifest = serde_json::json!({
+            "name": "toy", "description": "d", "phase": "post_run", "driver": "terraform", "orchestrator": "any",
+            "code_patterns": ["\\bStatus: \"([A-Za-z]\\w*)\"", "(?m)\\(([a-z]+(?:_[a-z]+)+)\\)\\s*$"],
+            "error_classes": [
+                { "code_regex": "^(VcpuLimitExceeded|resource_limit_exceeded)$", "class": "quota" },
+                { "code_regex": "^(NoCapacity|SkuNotAvailable)$", "class": "capacity", "hint": "another region" },
+                { "code_regex": "^(AuthFailure|No valid credential sources)", "class": "credentials" },
+            ],
+        });
+        Diagnostician::new(&serde_json::from_value(manifest).unwrap())
     }
 
     #[test]
@@ -211,16 +209,11 @@ mod tests {
                 FailureClass::Quota,
             ),
             (
-                "creating: unexpected status 409 (409 Conflict) with error: SkuNotAvailable: x",
+                "polling failed:\n\nStatus: \"SkuNotAvailable\"\nCode: \"\"\nMessage: x",
                 "",
                 FailureClass::Capacity,
             ),
             (r#"creating: Code="SkuNotAvailable" Message="x""#, "", FailureClass::Capacity),
-            (
-                "Error creating instance: Error 403: Quota 'CPUS' exceeded, quotaExceeded",
-                "",
-                FailureClass::Quota,
-            ),
             ("server limit reached (resource_limit_exceeded)", "", FailureClass::Quota),
             ("provisioner error", "Output: api error NoCapacity: none left", FailureClass::Capacity),
             ("No valid credential sources found", "", FailureClass::Credentials),

@@ -16,7 +16,7 @@ use super::{
     TerraformError, TfEvent, Tools, init, supervisor,
 };
 use crate::master::home::{create_private_dir, write_private};
-use crate::provider::ErrorClass;
+use crate::provider::Manifest;
 use crate::render::Files;
 
 /// Another process may look at a job's lock for a moment; a job that is under way holds it for good.
@@ -76,8 +76,8 @@ pub enum Adopted {
 }
 
 impl Workspace {
-    pub fn new(folder: impl Into<PathBuf>, tools: &Tools, error_classes: &[ErrorClass]) -> Workspace {
-        let diagnostician = Diagnostician::new(error_classes);
+    pub fn new(folder: impl Into<PathBuf>, tools: &Tools, manifest: &Manifest) -> Workspace {
+        let diagnostician = Diagnostician::new(manifest);
         Workspace { folder: folder.into(), copy: None, tools: tools.clone(), diagnostician }
     }
 

@@ -1,5 +1,6 @@
 //! `init` with a provider that has to be fetched: once for all folders with the same module.
 
+use bench::provider::Registry;
 use bench::render::Files;
 use bench::terraform::{Command, InitCache, JobState, TerraformError, Tools, Workspace};
 
@@ -15,7 +16,8 @@ terraform {
 
 fn workspace(root: &std::path::Path, name: &str) -> (Workspace, Tools) {
     let tools = Tools { bench: env!("CARGO_BIN_EXE_bench").into(), ..Tools::find().unwrap() };
-    let workspace = Workspace::new(root.join(name), &tools, &[]);
+    let registry = Registry::embedded().unwrap();
+    let workspace = Workspace::new(root.join(name), &tools, &registry.get("local").unwrap().manifest);
     let mut files = Files::default();
     files.insert("versions.tf", MODULE);
     workspace.prepare(&files).unwrap();

@@ -91,9 +91,9 @@ impl Run {
 
     pub fn workspace_with(&self, name: &str, tools: &Tools) -> Workspace {
         let registry = registry();
-        let classes = &registry.get("loopback").unwrap().manifest.error_classes;
+        let manifest = &registry.get("loopback").unwrap().manifest;
         let copy = self.root.join("copies").join(format!("{name}.tfstate"));
-        Workspace::new(self.root.join("providers").join(name), tools, classes).with_state_copy(copy)
+        Workspace::new(self.root.join("providers").join(name), tools, manifest).with_state_copy(copy)
     }
 
     /// Renders, prepares and initialises the provider instance `name`: two hosts, three task runners.
