@@ -58,7 +58,7 @@ resource "aws_instance" "orchestrator" {
   user_data_replace_on_change = true
   user_data_base64 = base64gzip(templatefile("${path.module}/user-data.tftpl", {
     region        = var.region
-    bucket        = aws_s3_bucket.orchestrator.bucket
+    bucket        = aws_s3_bucket.orchestrator.id
     prefix        = local.prefix
     binary        = aws_s3_object.binary.key
     binary_sha256 = var.binary_sha256

@@ -16,7 +16,7 @@ output "api_key" {
 
 output "bucket" {
   description = "Holds results."
-  value       = aws_s3_bucket.orchestrator.bucket
+  value       = aws_s3_bucket.orchestrator.id
 }
 
 output "version" {
