@@ -1,5 +1,5 @@
 # Task runner hosts on Azure. A machine that is only halted is still billed: each host deallocates itself,
-# through an identity that may do so in this resource group and nowhere else.
+# through an identity that may switch machines of this resource group, and nothing else anywhere.
 
 locals {
   name = "bench-${var.run_id}-${var.provider_name}"
@@ -25,6 +25,10 @@ locals {
   ]...)
 
   machine = { for key in keys(local.hosts) : key => "bench-${key}" }
+
+  # From version 6 on, sizes know only NVMe disks and accelerated networking, and neither is what Azure assumes:
+  # https://learn.microsoft.com/azure/virtual-machines/nvme-overview
+  is_recent = { for alias, t in local.by_alias : alias => can(regex("_v([6-9]|[1-9][0-9])$", t.instance_type)) }
 
   # Ubuntu 24.04 LTS, second generation of virtual hardware: cloud-init, systemd 255, glibc 2.39.
   image_sku = { x86_64 = "server", arm64 = "server-arm64" }
@@ -56,6 +60,9 @@ locals {
   }
 }
 
+# The right is given before the first machine is made, so that there is never one that cannot end itself,
+# even where Terraform dies in between: a right on the machine alone could only come after it. The group holds
+# this run's hosts and nothing else.
 resource "azurerm_user_assigned_identity" "host" {
   count = var.identity_id == null ? 1 : 0
 
@@ -68,8 +75,12 @@ resource "azurerm_user_assigned_identity" "host" {
 resource "azurerm_role_assignment" "host" {
   count = var.identity_id == null ? 1 : 0
 
-  scope                            = azurerm_resource_group.run.id
-  role_definition_name             = "Virtual Machine Contributor"
+  scope = azurerm_resource_group.run.id
+
+  # The smallest built-in role with virtualMachines/deallocate/action: it can start and stop machines, not
+  # change them, run commands on them or read secrets. A role of our own would need the right to define roles,
+  # and would outlive the group. https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/compute
+  role_definition_name             = "Desktop Virtualization Power On Off Contributor"
   principal_id                     = azurerm_user_assigned_identity.host[0].principal_id
   principal_type                   = "ServicePrincipal"
   skip_service_principal_aad_check = true
@@ -87,6 +98,7 @@ resource "azurerm_linux_virtual_machine" "host" {
   custom_data           = base64gzip(local.user_data[each.value.alias])
   priority              = each.value.spot ? "Spot" : "Regular"
   eviction_policy       = each.value.spot ? "Delete" : null
+  disk_controller_type  = local.is_recent[each.value.alias] ? "NVMe" : null
   max_bid_price         = each.value.spot ? coalesce(each.value.max_price_usd_per_h, -1) : null
   tags                  = merge(local.tags, { bench_alias = each.value.alias })
 
@@ -116,6 +128,7 @@ resource "azurerm_linux_virtual_machine" "host" {
     version   = "latest"
   }
 
+  # Managed disks are encrypted by the platform: https://learn.microsoft.com/azure/virtual-machines/disk-encryption
   os_disk {
     caching              = "ReadWrite"
     storage_account_type = "StandardSSD_LRS"
@@ -125,7 +138,6 @@ resource "azurerm_linux_virtual_machine" "host" {
   # The console's output, kept by Azure: what is left to read when a boot fails.
   boot_diagnostics {}
 
-  # The right to deallocate takes minutes to arrive everywhere: it is given before the machine is made.
   depends_on = [azurerm_role_assignment.host]
 
   lifecycle {

@@ -83,6 +83,9 @@ resource "azurerm_network_interface" "host" {
   resource_group_name = azurerm_resource_group.run.name
   tags                = merge(local.tags, { bench_alias = each.value.alias })
 
+  # Some small sizes of earlier versions refuse it.
+  accelerated_networking_enabled = local.is_recent[each.value.alias]
+
   ip_configuration {
     name                          = "primary"
     subnet_id                     = azurerm_subnet.hosts.id
