@@ -26,6 +26,9 @@ for ((i = 1; i <= $#; i++)); do [ "${!i}" != -o ] || { n=$((i + 1)); out=${!n}; 
 case "$*" in
   *meta-data/instance-id* | *compute/vmId*) printf i-0123456789abcdef0 ;;
   */deadline) echo "$*" >>@CALLS@; cat "$(dirname @CALLS@)/deadline" 2>/dev/null || exit 7 ;;
+  *identity/oauth2/token*) printf '{"access_token":"token-of-the-host","expires_in":"3600"}' ;;
+  *compute/resourceId*) printf /subscriptions/s/resourceGroups/g/providers/P/virtualMachines/v ;;
+  */deallocate*) echo "curl $* with $(cat)" >>@CALLS@; kill $PPID ;;
   *binaries*) printf '#!/bin/sh\necho bench 1.0\n' >"$out" ;;
   *) exit 22 ;;
 esac

@@ -140,6 +140,20 @@ fn the_last_runner_takes_the_host_with_it() {
 }
 
 #[test]
+fn a_host_that_would_be_billed_while_halted_gives_itself_back() {
+    let Some(host) = host::Host::boot("azure-binary", &json!({})) else { return };
+    host.run_until_poweroff(&["end"]);
+    let calls = host.calls();
+    let url =
+        "management.azure.com/subscriptions/s/resourceGroups/g/providers/P/virtualMachines/v/deallocate?";
+    let call = calls.iter().find(|call| call.contains(url)).unwrap_or_else(|| panic!("{calls:#?}"));
+    let (arguments, input) = call.split_once(" with ").unwrap();
+    assert_eq!(input, "header = \"Authorization: Bearer token-of-the-host\"");
+    assert!(!arguments.contains("token-of-the-host"), "the token shows in the process list: {arguments}");
+    assert!(!calls.iter().any(|call| call == "systemctl poweroff"), "{calls:#?}");
+}
+
+#[test]
 fn the_deadline_can_be_moved() {
     let Some(host) = host::Host::boot("aws-image", &json!({})) else { return };
     host.run(&["ttl", "4102444800"]);
