@@ -75,12 +75,12 @@ fn the_shipped_example_can_be_planned() {
 #[test]
 fn the_shipped_configs_of_clouds_stay_under_their_cost_limit() {
     for (file, name, hosts) in [("aws", "aws", 4), ("azure", "azure-west", 4), ("gcp", "gcp", 4)] {
-        // The mode `binary` takes this machine's own program, which must be one for the planned types.
-        if cfg!(not(target_arch = "x86_64")) {
-            eprintln!("skipped: config/{file}.json needs the program of another architecture");
-            continue;
-        }
-        let plan = plan_json(&Sandbox::new(), repository(&format!("config/{file}.json")).to_str().unwrap());
+        let text = fs_err::read(repository(&format!("config/{file}.json"))).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        // The mode `binary` takes the program of this machine, which may be of another architecture.
+        config["task_runners"] = json!({ "mode": "image", "image": "registry.example.com/bench:1" });
+        let bench = Sandbox::new();
+        let plan = plan_json(&bench, &bench.json_file("run.json", &config));
         assert_eq!(plan["providers"][0]["name"], name);
         assert_eq!(plan["totals"]["hosts"], hosts);
         assert!(plan["cost"]["worst_case_usd"].as_f64().unwrap() <= 2.0, "{plan:#}");
