@@ -1,8 +1,8 @@
 //! Speed of the store by itself, without HTTP: `cargo bench --bench store [-- FILTER]`.
 //!
 //! Clients are tasks that wait for each answer before they ask again. Rates depend on the disk, so the syncs
-//! a second of the same disk are printed beside them; what carries over to other machines are the writer's
-//! processor time for each cycle, the claims for each sync, and the ratios.
+//! a second of the same disk are printed beside them; what carries over to other machines are the committing
+//! thread's processor time for each cycle, the claims for each sync, and the ratios.
 
 #[path = "../tests/store/server.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -132,7 +132,7 @@ async fn cycles(out: &mut Out, folder: &std::path::Path) -> std::io::Result<()> 
         let store = sqlite(folder, &name).await;
         for (label, store) in [("null", null), ("sqlite", store)] {
             let id = store.create_run(run(&name, 600_000)).await.expect("is created").0.run_id;
-            let (cpu, commits) = (writer_cpu(), store.stats().commits.load(Ordering::Relaxed));
+            let (cpu, commits) = (committing_cpu(), store.stats().commits.load(Ordering::Relaxed));
             let start = Instant::now();
             let (used, of) = (store.clone(), id.clone());
             let rounds = load(clients, Duration::from_secs(3), move |runner, round| {
@@ -144,10 +144,10 @@ async fn cycles(out: &mut Out, folder: &std::path::Path) -> std::io::Result<()> 
             let commits = store.stats().commits.load(Ordering::Relaxed) - commits;
             writeln!(
                 out,
-                "  {label:<7} {clients:>5} clients: {:>8.0} cycles/s, {:>5.1} us of the writer a cycle, \
+                "  {label:<7} {clients:>5} clients: {:>8.0} cycles/s, {:>5.1} us of the commits a cycle, \
                  {:>6.1} commands a sync, {:.0} syncs/s",
                 rounds as f64 / seconds,
-                (writer_cpu() - cpu) * 1e6 / rounds as f64,
+                (committing_cpu() - cpu) * 1e6 / rounds as f64,
                 rounds as f64 * 3.0 / commits.max(1) as f64,
                 commits as f64 / seconds
             )?;
@@ -164,7 +164,7 @@ async fn claims(out: &mut Out, folder: &std::path::Path) -> std::io::Result<()> 
         let store = sqlite(folder, &name).await;
         let id = store.create_run(run(&name, 600_000)).await.expect("is created").0.run_id;
         let commits = store.stats().commits.load(Ordering::Relaxed);
-        let cpu = writer_cpu();
+        let cpu = committing_cpu();
         let start = Instant::now();
         let used = store.clone();
         let rounds = load(clients, Duration::from_secs(3), move |runner, round| {
@@ -176,10 +176,10 @@ async fn claims(out: &mut Out, folder: &std::path::Path) -> std::io::Result<()> 
         let commits = store.stats().commits.load(Ordering::Relaxed) - commits;
         writeln!(
             out,
-            "  {clients:>5} clients: {:>8.0} claims/s, {:>5.1} claims a sync, {:.1} us of the writer a claim",
+            "  {clients:>5} clients: {:>8.0} claims/s, {:>5.1} claims a sync, {:.1} us of the commits a claim",
             rounds as f64 / start.elapsed().as_secs_f64(),
             rounds as f64 / commits as f64,
-            (writer_cpu() - cpu) * 1e6 / rounds as f64,
+            (committing_cpu() - cpu) * 1e6 / rounds as f64,
         )?;
         store.close().await;
     }
@@ -244,8 +244,8 @@ fn anonymous_kib() -> std::io::Result<u64> {
     Ok(line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0))
 }
 
-/// Processor time of the writer's thread so far, seconds (`man 5 proc_pid_schedstat`).
-fn writer_cpu() -> f64 {
+/// Processor time of the thread that commits so far, seconds (`man 5 proc_pid_schedstat`).
+fn committing_cpu() -> f64 {
     let Ok(threads) = fs_err::read_dir("/proc/self/task") else { return 0.0 };
     threads
         .flatten()

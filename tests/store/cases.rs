@@ -41,7 +41,7 @@ pub async fn specifications_out_of_range_are_refused(f: Fixture) {
     for change in [
         |run: &mut bench::api::CreateRun| run.lease_seconds = 0,
         |run: &mut bench::api::CreateRun| run.max_attempts = 101,
-        |run: &mut bench::api::CreateRun| run.pending_timeout_seconds = 59,
+        |run: &mut bench::api::CreateRun| run.pending_timeout_seconds = 0,
         |run: &mut bench::api::CreateRun| run.tasks[0].provider = String::new(),
         |run: &mut bench::api::CreateRun| run.workload.name = "n".repeat(65),
     ] {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use bench::api::{CompleteRequest, ResultsPolicy, TaskId, TaskState};
+use bench::api::{CompleteRequest, HeartbeatRequest, ResultsPolicy, TaskId, TaskState};
 use bench::orchestrator::store::{Claimed, Options, Scope, Store, StoreTarget, TaskPage, open};
 
 use crate::fixture::{claim, run};
@@ -36,7 +36,7 @@ async fn victim() {
     }
 }
 
-/// Claims, and completes every second task; writes `claimed ID FENCE` or `completed ID FENCE` once answered.
+/// Claims, beats, and completes every second task; writes `claimed ID FENCE` or `completed ID FENCE` once answered.
 async fn work(store: Arc<dyn Store>, id: bench::api::RunId, worker: usize) {
     let say = |word: &str, task: TaskId, fence: i64| {
         let mut out = std::io::stderr().lock();
@@ -48,6 +48,11 @@ async fn work(store: Arc<dyn Store>, id: bench::api::RunId, worker: usize) {
             return;
         };
         say("claimed", task.id, lease.fence);
+        if round % 3 == 0 {
+            let fence = lease.fence;
+            let beat = HeartbeatRequest { fence, status: "measure".into(), progress: None, message: None };
+            store.heartbeat(Scope::Admin, task.id, beat).await.unwrap();
+        }
         if round % 2 == 0 {
             let complete = CompleteRequest { fence: lease.fence, sha256: None };
             store.complete(Scope::Admin, task.id, complete).await.unwrap();
@@ -115,6 +120,7 @@ async fn answered_changes_survive_kill_9() {
         let of = |state| states.values().filter(|found| **found == state).count() as u64;
         assert_eq!(counts.completed, of(TaskState::Completed));
         assert_eq!((counts.claimed, counts.pending), (of(TaskState::Claimed), of(TaskState::Pending)));
+        assert_eq!(counts.running, of(TaskState::Running), "beats that were lost are not counted");
         store.close().await;
     }
 }

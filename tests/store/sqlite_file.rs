@@ -1,7 +1,7 @@
 //! What concerns the SQLite file itself: locks, damage, backups, crashes.
 
 use bench::orchestrator::store::{
-    Durability, OpenError, Options, StoreTarget, check_backup, open, restore_backup,
+    Durability, OpenError, Options, StoreError, StoreTarget, check_backup, open, restore_backup,
 };
 
 use crate::fixture::{Fixture, claim, run};
@@ -71,6 +71,21 @@ async fn a_backup_taken_while_serving_can_be_restored() {
     f.reopen().await;
     assert_eq!(f.store.run(&id).await.unwrap(), at_backup);
     assert!(path(&f).with_file_name("orchestrator.db.before-restore").exists());
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_told_and_leaves_nothing_in_memory() {
+    let f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 1)])).await;
+    let other = rusqlite::Connection::open(path(&f)).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    // The writer waits some seconds for its turn, then gives up.
+    assert!(matches!(f.store.claim(&id, claim("r1", "h", None)).await, Err(StoreError::Failed(_))));
+    other.execute_batch("ROLLBACK").unwrap();
+    let (task, lease) = f.claim(&id, claim("r2", "h", None)).await;
+    assert_eq!(lease.attempt, 1, "what was not saved did not happen");
+    f.beat(task.id, lease.fence).await.unwrap();
+    assert_eq!(f.store.run(&id).await.unwrap().tasks.running, 1);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! What the HTTP handlers see of the store. Every call that answers `Ok` is durable when it returns.
+//! What the HTTP handlers see of the store. Every call that answers `Ok` is durable when it returns; a
+//! heartbeat is seen by every call after it, and may become durable a little later.
 
 use std::path::Path;
 

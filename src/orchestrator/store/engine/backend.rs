@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use crate::api::{AttemptView, CreateRun, Event, RunId, RunView, TaskCounts, TaskId, TaskView};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
-use crate::orchestrator::store::rules::{RunKey, RunState, TaskRow};
+use crate::orchestrator::store::rules::{Changes, RunKey, RunState, TaskRow};
 
 use super::State;
 
@@ -23,8 +24,8 @@ pub enum FindRun<'a> {
 
 /// A run to be made; the backend adds its key and the ids of its tasks.
 #[derive(Debug)]
-pub struct NewRun<'a> {
-    pub run: &'a CreateRun,
+pub struct NewRun {
+    pub run: Box<CreateRun>,
     pub spec: String,
     pub now: Millis,
 }
@@ -38,10 +39,17 @@ pub struct Committed {
     pub wrote: bool,
 }
 
+/// A commit that was asked for.
+pub enum Commit {
+    Done(Committed),
+    /// It goes on by itself; until it has landed, rows that it carries must not be loaded.
+    UnderWay(oneshot::Receiver<Result<Committed, BackendError>>),
+}
+
 /// The writing side. Calls come from one place, in the order: `begin`, any loads and saves, then `commit`
 /// or `rollback`.
 pub trait Backend {
-    /// Whether other orchestrators may write to the same database.
+    /// Whether other orchestrators may write to the same database. If so, commits end before they return.
     const SHARED: bool;
 
     /// Opens a transaction. Where others write to the same database, brings `state` up to date and keeps
@@ -61,14 +69,16 @@ pub trait Backend {
         limit: u32,
     ) -> Result<Vec<TaskRow>, BackendError>;
     /// Inserts the run with its groups and tasks.
-    async fn insert_run(&mut self, new: NewRun<'_>) -> Result<RunState, BackendError>;
-    /// Writes what is dirty in the run, and leaves it clean.
-    async fn save(&mut self, run: &mut RunState) -> Result<(), BackendError>;
+    async fn insert_run(&mut self, new: NewRun) -> Result<RunState, BackendError>;
+    /// Writes the changes, now or with the commit.
+    async fn save(&mut self, changes: Changes) -> Result<(), BackendError>;
     /// When an orchestrator was last alive on this database.
     async fn last_alive(&mut self) -> Result<Option<Millis>, BackendError>;
     async fn save_alive(&mut self, now: Millis) -> Result<(), BackendError>;
-    async fn commit(&mut self) -> Result<Committed, BackendError>;
+    async fn commit(&mut self) -> Result<Commit, BackendError>;
     async fn rollback(&mut self);
+    /// Gives the database back; nothing is under way.
+    async fn close(self);
 }
 
 /// The reading side, beside the writer: it sees what was committed.

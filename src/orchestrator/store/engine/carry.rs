@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::api::{ClaimRequest, CreateRun, ErrorCode, RunId, RunView, TaskId, TaskView};
+use crate::api::{ClaimRequest, CreateRun, ErrorCode, HeartbeatResponse, RunId, RunView, TaskId, TaskView};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
-use crate::orchestrator::store::rules::{RunKey, RunState};
+use crate::orchestrator::store::rules::{RunKey, RunState, Take};
 use crate::orchestrator::store::stats::count;
 use crate::orchestrator::store::view;
 
 use super::backend::{Backend, BackendError, FindRun, NewRun};
-use super::command::{Command, Reply, TaskCall};
-use super::writer::{HeldAnswer, OTHERS_ARE_THERE_MS, Writer};
+use super::command::{Command, Reply, TaskCall, send};
+use super::held::{HeldAnswer, Unreached};
+use super::writer::{OTHERS_ARE_THERE_MS, Writer};
 
 /// Pending tasks fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
 /// some tens of kilobytes in memory.
@@ -26,7 +27,7 @@ impl<B: Backend> Writer<B> {
     pub(super) async fn carry_out(&mut self, command: Command) -> Result<(), BackendError> {
         match command {
             Command::CreateRun { run, spec, reply } => {
-                let answer = self.create_run(&run, spec).await;
+                let answer = self.create_run(run, spec).await;
                 self.hold(reply, answer)
             }
             Command::StopRun { run, reply } => {
@@ -63,6 +64,10 @@ impl<B: Backend> Writer<B> {
                 self.hold(reply, answer)
             }
             Command::Ping { reply } => self.hold(reply, Ok(Ok(()))),
+            Command::Flush { reply } => {
+                (self.due, self.with_beats) = (true, true);
+                self.hold(reply, Ok(Ok(())))
+            }
             Command::Close { done } => {
                 // A second call of close in one batch: the first one closes.
                 done.send(()).ok();
@@ -71,7 +76,9 @@ impl<B: Backend> Writer<B> {
         }
     }
 
+    /// Keeps the answer back until what it tells of is durable. That may be what others have changed.
     fn hold<T: Send + 'static>(&mut self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
+        self.due |= self.state.is_due();
         match outcome {
             Ok(answer) => {
                 self.held.push(Box::new(HeldAnswer { reply, answer }));
@@ -85,7 +92,29 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    async fn create_run(&mut self, run: &CreateRun, spec: String) -> Outcome<(RunView, bool)> {
+    /// For a command that the batch did not get to.
+    pub(super) fn hold_refusal(&mut self, command: Command) {
+        self.held.push(Box::new(Unreached(command)));
+    }
+
+    /// A heartbeat only promises that the lease lives on, and whoever sends it sends the next one soon: it is
+    /// answered at once and saved a little later. What is lost with it in a crash is one beat of four, and a
+    /// restart extends the lease. Where others may take the lease back, they must see the beat first.
+    fn answer_beat(
+        &mut self,
+        reply: Reply<HeartbeatResponse>,
+        answer: Result<HeartbeatResponse, StoreError>,
+    ) -> Result<(), BackendError> {
+        if B::SHARED || answer.is_err() {
+            return self.hold(reply, Ok(answer));
+        }
+        self.beats_since.get_or_insert_with(Instant::now);
+        self.outlets.stats.note_unsaved_beats(true);
+        send(reply, answer);
+        Ok(())
+    }
+
+    async fn create_run(&mut self, run: Box<CreateRun>, spec: String) -> Outcome<(RunView, bool)> {
         if let Some(key) = self.find_run(&run.run_id).await? {
             let known = self.state.run(key);
             if known.row.spec == spec {
@@ -127,6 +156,8 @@ impl<B: Backend> Writer<B> {
         self.save_bulk().await?;
         if self.state.any_running() {
             self.backend.save_alive(now).await?;
+            // What was alive until now includes its beats.
+            (self.due, self.with_beats) = (true, true);
         }
         Ok(Ok(all))
     }
@@ -152,10 +183,14 @@ impl<B: Backend> Writer<B> {
 
     /// What ended in bulk is written before the next command may load one of these rows.
     async fn save_bulk(&mut self) -> Result<(), BackendError> {
-        for key in self.state.keys() {
-            if !self.state.run(key).dirty.bulk.is_empty() {
-                self.save(key).await?;
+        let ended = self.state.with_bulk();
+        if B::SHARED {
+            for key in ended {
+                self.save(key, Take::All).await?;
             }
+        } else if !ended.is_empty() {
+            (self.due, self.with_beats) = (true, true);
+            return self.settle_all().await;
         }
         Ok(())
     }
@@ -195,7 +230,7 @@ impl<B: Backend> Writer<B> {
             TaskCall::Heartbeat(beat, reply) => {
                 count(&self.outlets.stats.heartbeats, 1);
                 let answer = run.heartbeat(id, &beat, now);
-                self.hold(reply, Ok(answer))
+                self.answer_beat(reply, answer)
             }
             TaskCall::Lease(fence, reply) => {
                 let answer = run.lease_info(id, fence);

@@ -10,6 +10,7 @@ use crate::orchestrator::store::contract::{Claimed, LeaseInfo, Scope, StoreError
 
 pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
+/// `Flush` saves what was answered before it was saved.
 pub enum Command {
     CreateRun { run: Box<CreateRun>, spec: String, reply: Reply<(RunView, bool)> },
     StopRun { run: RunId, reply: Reply<RunView> },
@@ -21,6 +22,7 @@ pub enum Command {
     Hosts { run: RunId, reply: Reply<Vec<HostView>> },
     Sweep { reply: Reply<Swept> },
     Ping { reply: Reply<()> },
+    Flush { reply: Reply<()> },
     Close { done: oneshot::Sender<()> },
 }
 
@@ -35,7 +37,8 @@ impl Command {
             Command::OnTask { call, .. } => call.refuse(error),
             Command::HostEvent { reply, .. }
             | Command::RunnerGone { reply, .. }
-            | Command::Ping { reply } => send(reply, Err(error)),
+            | Command::Ping { reply }
+            | Command::Flush { reply } => send(reply, Err(error)),
             Command::Hosts { reply, .. } => send(reply, Err(error)),
             Command::Sweep { reply } => send(reply, Err(error)),
             Command::Close { done } => {

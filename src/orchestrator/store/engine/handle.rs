@@ -83,6 +83,14 @@ impl Engine {
         }
     }
 
+    /// The reader, once it can see every heartbeat that was answered.
+    async fn saved(&self) -> Result<&dyn Reader, StoreError> {
+        if self.stats.has_unsaved_beats() {
+            self.ask(|reply| Command::Flush { reply }).await?;
+        }
+        Ok(&*self.reader)
+    }
+
     async fn on_task<T>(
         &self,
         scope: Scope,
@@ -175,23 +183,23 @@ impl Store for Engine {
     }
 
     async fn run(&self, run: &RunId) -> Result<RunView, StoreError> {
-        self.reader.run(run).await
+        self.saved().await?.run(run).await
     }
 
     async fn runs(&self) -> Result<Vec<RunView>, StoreError> {
-        self.reader.runs().await
+        self.saved().await?.runs().await
     }
 
     async fn task(&self, task: TaskId) -> Result<TaskView, StoreError> {
-        self.reader.task(task).await
+        self.saved().await?.task(task).await
     }
 
     async fn tasks(&self, run: &RunId, page: TaskPage) -> Result<Vec<TaskView>, StoreError> {
-        self.reader.tasks(run, page).await
+        self.saved().await?.tasks(run, page).await
     }
 
     async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError> {
-        self.reader.attempts(task).await
+        self.saved().await?.attempts(task).await
     }
 
     async fn hosts(&self, run: &RunId) -> Result<Vec<HostView>, StoreError> {
@@ -199,15 +207,15 @@ impl Store for Engine {
     }
 
     async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError> {
-        self.reader.results(run).await
+        self.saved().await?.results(run).await
     }
 
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.reader.events(run, after, limit).await
+        self.saved().await?.events(run, after, limit).await
     }
 
     async fn totals(&self) -> Result<TaskCounts, StoreError> {
-        self.reader.totals().await
+        self.saved().await?.totals().await
     }
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
@@ -227,7 +235,7 @@ impl Store for Engine {
     }
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        self.reader.backup(to).await
+        self.saved().await?.backup(to).await
     }
 
     /// The writer answers, and so does the reader.

@@ -1,6 +1,6 @@
 //! The rows that the writer holds in memory: every run that has not ended, and runs that were just asked for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::api::{RunId, TaskId};
 use crate::orchestrator::store::rules::{RunKey, RunState};
@@ -13,8 +13,11 @@ pub struct State {
     by_first_task: BTreeMap<TaskId, RunKey>,
     /// Whether every run that has not ended is here.
     pub loaded: bool,
-    /// Rows that were loaded for one look; they go when the batch is over.
+    /// Rows that were loaded for one look or have been handed over to be saved; they go when nothing is under
+    /// way any more.
     visitors: Vec<(RunKey, TaskId)>,
+    /// Runs that may have unsaved changes.
+    touched: BTreeSet<RunKey>,
 }
 
 impl State {
@@ -22,6 +25,7 @@ impl State {
         let key = run.row.key;
         self.by_id.insert(run.row.id.clone(), key);
         self.by_first_task.insert(run.row.first_task, key);
+        self.touched.insert(key);
         self.runs.insert(key, run);
         key
     }
@@ -29,6 +33,7 @@ impl State {
     pub fn remove(&mut self, key: RunKey) {
         if let Some(run) = self.runs.remove(&key) {
             self.by_id.remove(&run.row.id);
+            self.touched.remove(&key);
             self.by_first_task.remove(&run.row.first_task);
         }
     }
@@ -51,16 +56,33 @@ impl State {
     }
 
     pub fn run(&mut self, key: RunKey) -> &mut RunState {
+        self.touched.insert(key);
         self.runs.get_mut(&key).expect("keys are taken from the state they are used on")
     }
 
-    pub fn keys(&self) -> Vec<RunKey> {
-        let mut keys: Vec<RunKey> = self.runs.keys().copied().collect();
-        keys.sort_unstable();
-        keys
+    /// Runs that may have unsaved changes, by key.
+    pub fn touched(&self) -> Vec<RunKey> {
+        self.touched.iter().copied().collect()
+    }
+
+    /// The run has no unsaved changes.
+    pub fn untouched(&mut self, key: RunKey) {
+        self.touched.remove(&key);
+    }
+
+    /// Whether anything waits to be saved that may not wait for the heartbeats.
+    pub fn is_due(&self) -> bool {
+        let is_due = |run: &RunState| run.dirty.queue || !run.dirty.has_only_beats();
+        self.touched.iter().any(|key| is_due(&self.runs[key]))
+    }
+
+    /// The runs in which whole groups ended.
+    pub fn with_bulk(&self) -> Vec<RunKey> {
+        self.touched.iter().copied().filter(|key| !self.runs[key].dirty.bulk.is_empty()).collect()
     }
 
     pub fn runs_mut(&mut self) -> impl Iterator<Item = &mut RunState> {
+        self.touched.extend(self.runs.keys());
         self.runs.values_mut()
     }
 

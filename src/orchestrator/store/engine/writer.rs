@@ -1,26 +1,27 @@
-//! The loop: gather, begin, carry out, save, commit, answer.
+//! The loop: carry out what has gathered, hand the changes over to be committed, answer when they are durable.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-use tracing::{error, info};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
 
 use crate::orchestrator::store::clock::{Clock, Millis};
-use crate::orchestrator::store::contract::StoreError;
-use crate::orchestrator::store::rules::RunKey;
+use crate::orchestrator::store::rules::{RunKey, Take};
 use crate::orchestrator::store::stats::{StoreStats, count};
 
-use super::backend::{Backend, BackendError, Committed, FindRun};
-use super::command::{Command, Reply};
+use super::backend::{Backend, BackendError, Commit, Committed};
+use super::command::Command;
+use super::held::{BatchFailed, Held};
 use super::state::State;
 
-/// Commands in one transaction at most: bounds its memory and the wait of its first caller.
+/// Commands taken at a time: bounds the memory of a batch and the wait of its first caller.
 const MAX_BATCH: usize = 1024;
-/// Callers that were answered together come back together. A batch waits for them this long at most, in
-/// steps, and only while it is much smaller than the last one was: a lone caller never waits.
-const LINGER: Duration = Duration::from_micros(600);
-const LINGER_STEP: Duration = Duration::from_micros(50);
+/// With so many answers waiting a commit does not wait for more: each one's share of the sync is small.
+const WORTH_A_SYNC: usize = 48;
+/// How long a heartbeat may stay unsaved: well below the shortest beat, and long enough that most rows that
+/// were beaten are saved together with something else.
+const BEATS_WAIT: Duration = Duration::from_millis(100);
 /// Whoever was alive this long ago is taken to be alive still: orchestrators note it once a second.
 pub(super) const OTHERS_ARE_THERE_MS: Millis = 3000;
 
@@ -37,38 +38,44 @@ pub struct Writer<B> {
     pub(super) state: State,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outlets: Outlets,
-    /// Answers that wait for the commit.
+    /// Answers that wait for the next commit.
     pub(super) held: Vec<Box<dyn Held>>,
-    last_batch: usize,
+    /// Somebody waits for what is unsaved.
+    pub(super) due: bool,
+    /// The next commit takes heartbeats, too.
+    pub(super) with_beats: bool,
+    /// Since when there are heartbeats that were answered and not saved.
+    pub(super) beats_since: Option<Instant>,
+    /// A transaction is open that keeps others out: it must end with this batch.
+    in_turn: bool,
+    under_way: Option<UnderWay>,
+    /// How often everything was given up.
+    failures: u64,
     queue_changed: bool,
     /// When the last sweep was: by the machine's clock, and by the store's.
     pub(super) last_sweep: Option<(Instant, Millis)>,
 }
 
-/// An answer that goes out once its batch is durable, or says that it is not.
-pub(super) trait Held: Send {
-    fn settle(self: Box<Self>, failure: Option<&Arc<BatchFailed>>);
+/// A commit that has not landed yet, and who waits for it.
+struct UnderWay {
+    outcome: oneshot::Receiver<Result<Committed, BackendError>>,
+    waiting: Waiting,
 }
 
-pub(super) struct HeldAnswer<T> {
-    pub reply: Reply<T>,
-    pub answer: Result<T, StoreError>,
+struct Waiting {
+    held: Vec<Box<dyn Held>>,
+    started: Instant,
+    queue_changed: bool,
 }
 
-impl<T: Send> Held for HeldAnswer<T> {
-    fn settle(self: Box<Self>, failure: Option<&Arc<BatchFailed>>) {
-        let answer = match failure {
-            Some(failure) => Err(StoreError::failed(failure.clone())),
-            None => self.answer,
-        };
-        super::command::send(self.reply, answer);
-    }
+/// What the loop has to turn to.
+enum Next {
+    Landed(Result<Committed, BackendError>),
+    Commands,
+    Beats,
+    /// Nobody is left who could ask for anything.
+    End,
 }
-
-/// One failure, told to everybody in the batch.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing of this batch was saved")]
-pub(super) struct BatchFailed(#[source] BackendError);
 
 impl<B: Backend> Writer<B> {
     pub fn new(backend: B, clock: Arc<dyn Clock>, outlets: Outlets) -> Writer<B> {
@@ -78,100 +85,105 @@ impl<B: Backend> Writer<B> {
             clock,
             outlets,
             held: Vec::new(),
-            last_batch: 0,
+            due: false,
+            with_beats: false,
+            beats_since: None,
+            in_turn: false,
+            under_way: None,
+            failures: 0,
             queue_changed: false,
             last_sweep: None,
         }
     }
 
-    /// The first transaction, in which the last orchestrator's work is taken up.
-    pub async fn resume(&mut self) -> Result<(), BackendError> {
-        self.backend.begin(&mut self.state).await?;
-        self.take_up(if B::SHARED { OTHERS_ARE_THERE_MS } else { 0 }).await?;
-        self.save_all().await?;
-        let committed = self.backend.commit().await?;
-        self.publish(committed);
-        Ok(())
-    }
-
-    /// Loads what has not ended, and extends all leases by the time nobody was there, once. Nobody was
-    /// there if that time is longer than `least`.
-    async fn take_up(&mut self, least: Millis) -> Result<(), BackendError> {
-        self.load_running().await?;
-        if let Some(last_alive) = self.backend.last_alive().await? {
-            self.clock.not_before(last_alive);
-            let now = self.clock.now_ms();
-            if now - last_alive > least {
-                for run in self.state.runs_mut() {
-                    run.extend_leases(now - last_alive, now);
-                }
-            }
-        }
-        self.backend.save_alive(self.clock.now_ms()).await
-    }
-
     pub async fn serve(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        loop {
-            self.gather(&mut commands, &mut batch).await;
-            if batch.is_empty() {
-                return;
+        let mut close = None;
+        while close.is_none() {
+            match self.next(&mut commands, &mut batch).await {
+                Next::Landed(outcome) => self.landed(outcome).await,
+                Next::Commands => {
+                    close = self.take_batch(&mut batch).await;
+                    if !B::SHARED && close.is_none() {
+                        close = self.gather(&mut commands, &mut batch).await;
+                    }
+                }
+                Next::Beats => self.due = true,
+                Next::End => break,
             }
-            let close = self.take_close(&mut batch);
-            self.carry_out_batch(&mut batch).await;
-            if let Some(done) = close {
-                commands.close();
-                drop(self);
-                done.send(()).ok();
-                return;
+            self.go_on().await;
+        }
+        commands.close();
+        if !B::SHARED {
+            (self.due, self.with_beats) = (true, true);
+            // Whoever waits for it is told if it fails.
+            self.settle_all().await.ok();
+        }
+        self.backend.close().await;
+        if let Some(done) = close {
+            done.send(()).ok();
+        }
+    }
+
+    async fn next(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+        batch: &mut Vec<Command>,
+    ) -> Next {
+        let beats_at = self.beats_since.filter(|_| self.under_way.is_none()).map(|since| since + BEATS_WAIT);
+        let under_way = &mut self.under_way;
+        tokio::select! {
+            biased;
+            outcome = landing(under_way), if under_way.is_some() => Next::Landed(outcome),
+            got = commands.recv_many(batch, MAX_BATCH) => if got == 0 { Next::End } else { Next::Commands },
+            () = tokio::time::sleep_until(beats_at.unwrap_or_else(Instant::now).into()), if beats_at.is_some() => {
+                Next::Beats
             }
         }
     }
 
-    async fn gather(&self, commands: &mut mpsc::UnboundedReceiver<Command>, batch: &mut Vec<Command>) {
-        commands.recv_many(batch, MAX_BATCH).await;
-        let wanted = (self.last_batch * 3 / 4).min(MAX_BATCH);
-        let start = Instant::now();
-        while batch.len() < wanted && start.elapsed() < LINGER {
-            std::thread::sleep(LINGER_STEP);
+    /// Lets everybody who is ready to run do so, as long as new commands come of it and there are few: callers
+    /// that were answered together come back together, and a sync is for all of them. A lone caller does not
+    /// wait for it.
+    async fn gather(
+        &mut self,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+        batch: &mut Vec<Command>,
+    ) -> Option<oneshot::Sender<()>> {
+        while self.due && self.under_way.is_none() && self.held.len() < WORTH_A_SYNC {
+            tokio::task::yield_now().await;
             while batch.len() < MAX_BATCH
                 && let Ok(command) = commands.try_recv()
             {
                 batch.push(command);
             }
+            if batch.is_empty() {
+                break;
+            }
+            if let Some(done) = self.take_batch(batch).await {
+                return Some(done);
+            }
         }
+        None
     }
 
-    fn take_close(&self, batch: &mut Vec<Command>) -> Option<tokio::sync::oneshot::Sender<()>> {
-        let at = batch.iter().position(|command| matches!(command, Command::Close { .. }))?;
-        match batch.remove(at) {
-            Command::Close { done } => Some(done),
-            _ => None,
-        }
-    }
-
-    async fn carry_out_batch(&mut self, batch: &mut Vec<Command>) {
-        let started = Instant::now();
-        self.last_batch = batch.len();
+    /// Carries a batch out. Gives the place for the answer if it says that the store is to be closed.
+    async fn take_batch(&mut self, batch: &mut Vec<Command>) -> Option<oneshot::Sender<()>> {
         count(&self.outlets.stats.batches, 1);
         count(&self.outlets.stats.commands, batch.len() as u64);
-        let outcome = self.transact(batch).await;
-        match outcome {
-            Ok(committed) => {
-                if committed.wrote {
-                    count(&self.outlets.stats.commits, 1);
-                    self.outlets.stats.commit_latency.observe(started.elapsed());
-                }
-                self.state.tidy();
-                self.publish(committed);
-                self.settle(None);
+        let close = take_close(batch);
+        if let Err(cause) = self.carry_out_all(batch).await {
+            for unreached in batch.drain(..) {
+                self.hold_refusal(unreached);
             }
-            Err(cause) => self.give_up(batch, cause).await,
+            self.give_up(cause).await;
         }
+        close
     }
 
-    async fn transact(&mut self, batch: &mut Vec<Command>) -> Result<Committed, BackendError> {
+    async fn carry_out_all(&mut self, batch: &mut Vec<Command>) -> Result<(), BackendError> {
         self.backend.begin(&mut self.state).await?;
+        self.in_turn = B::SHARED;
         // Taken from the end, so that those not reached stay where they are if the batch fails.
         batch.reverse();
         if !self.state.loaded {
@@ -180,72 +192,145 @@ impl<B: Backend> Writer<B> {
         while let Some(command) = batch.pop() {
             self.carry_out(command).await?;
         }
-        self.save_all().await?;
-        self.backend.commit().await
-    }
-
-    /// Nothing of the batch was saved, so the rows in memory are wrong: forget them and tell everybody.
-    async fn give_up(&mut self, batch: &mut Vec<Command>, cause: BackendError) {
-        error!(
-            error = &*cause,
-            commands = self.held.len() + batch.len(),
-            "could not save a batch of commands"
-        );
-        count(&self.outlets.stats.failed_commits, 1);
-        self.backend.rollback().await;
-        self.state.clear();
-        self.queue_changed = false;
-        let failure = Arc::new(BatchFailed(cause));
-        for unreached in batch.drain(..) {
-            unreached.refuse(StoreError::failed(failure.clone()));
-        }
-        self.settle(Some(&failure));
-    }
-
-    fn settle(&mut self, failure: Option<&Arc<BatchFailed>>) {
-        for held in self.held.drain(..) {
-            held.settle(failure);
-        }
-    }
-
-    async fn load_running(&mut self) -> Result<(), BackendError> {
-        for key in self.backend.running().await? {
-            if !self.state.contains(key)
-                && let Some(run) = self.backend.load_run(FindRun::Key(key)).await?
-            {
-                info!(run.id = %run.row.id, leases = run.held.len(), "loaded a run that has not ended");
-                self.state.insert(run);
-            }
-        }
-        self.state.loaded = true;
         Ok(())
     }
 
-    pub(super) async fn save_all(&mut self) -> Result<(), BackendError> {
-        for key in self.state.keys() {
-            self.save(key).await?;
+    /// Hands over what waits, unless a commit is under way; answers those for whom nothing needs to be saved.
+    async fn go_on(&mut self) {
+        if self.under_way.is_some() {
+            return;
+        }
+        if self.due || self.in_turn {
+            self.hand_over().await;
+        } else {
+            self.state.tidy();
+            settle(&mut self.held, None);
+        }
+    }
+
+    /// Starts the commit of everything that is unsaved.
+    async fn hand_over(&mut self) {
+        (self.due, self.in_turn) = (false, false);
+        let overdue = self.beats_since.is_some_and(|since| since.elapsed() >= BEATS_WAIT);
+        let with_beats = std::mem::take(&mut self.with_beats) || overdue || B::SHARED;
+        let take = if with_beats { Take::All } else { Take::AllButBeats };
+        if with_beats {
+            self.beats_since = None;
+        }
+        let started = Instant::now();
+        let commit = match self.save_all(take).await {
+            Ok(()) => self.backend.commit().await,
+            Err(cause) => Err(cause),
+        };
+        let queue_changed = std::mem::take(&mut self.queue_changed);
+        let waiting = Waiting { held: std::mem::take(&mut self.held), started, queue_changed };
+        match commit {
+            Ok(Commit::UnderWay(outcome)) => self.under_way = Some(UnderWay { outcome, waiting }),
+            Ok(Commit::Done(committed)) => self.succeeded(committed, waiting),
+            Err(cause) => {
+                self.held = waiting.held;
+                self.give_up(cause).await;
+            }
+        }
+    }
+
+    async fn landed(&mut self, outcome: Result<Committed, BackendError>) {
+        let Some(UnderWay { waiting, .. }) = self.under_way.take() else { return };
+        match outcome {
+            Ok(committed) => self.succeeded(committed, waiting),
+            Err(cause) => {
+                // What was carried out meanwhile stands on what was not saved.
+                self.held.splice(0..0, waiting.held);
+                self.give_up(cause).await;
+            }
+        }
+    }
+
+    fn succeeded(&mut self, committed: Committed, mut waiting: Waiting) {
+        if committed.wrote {
+            count(&self.outlets.stats.commits, 1);
+            self.outlets.stats.commit_latency.observe(waiting.started.elapsed());
+        }
+        self.state.tidy();
+        self.outlets.stats.note_unsaved_beats(self.beats_since.is_some());
+        self.publish(committed, waiting.queue_changed);
+        settle(&mut waiting.held, None);
+    }
+
+    /// Nothing of what waits was saved, so the rows in memory are wrong: forget them and tell everybody.
+    async fn give_up(&mut self, cause: BackendError) {
+        let mut cause = cause;
+        if let Some(UnderWay { outcome, mut waiting }) = self.under_way.take() {
+            match outcome.await {
+                Ok(Ok(committed)) => {
+                    self.publish(committed, waiting.queue_changed);
+                    settle(&mut waiting.held, None);
+                }
+                Ok(Err(earlier)) => {
+                    cause = earlier;
+                    self.held.splice(0..0, waiting.held);
+                }
+                Err(gone) => {
+                    cause = gone.into();
+                    self.held.splice(0..0, waiting.held);
+                }
+            }
+        }
+        error!(error = &*cause, commands = self.held.len(), "could not save a batch of commands");
+        count(&self.outlets.stats.failed_commits, 1);
+        self.failures += 1;
+        self.backend.rollback().await;
+        self.state.clear();
+        self.queue_changed = false;
+        (self.due, self.in_turn) = (false, false);
+        self.beats_since = None;
+        settle(&mut self.held, Some(&Arc::new(BatchFailed(cause))));
+    }
+
+    /// Saves everything that is unsaved, and waits for it.
+    pub(super) async fn settle_all(&mut self) -> Result<(), BackendError> {
+        let failures = self.failures;
+        self.wait_for_landing().await;
+        self.go_on().await;
+        self.wait_for_landing().await;
+        if self.failures == failures { Ok(()) } else { Err("the rows it stands on were not saved".into()) }
+    }
+
+    async fn wait_for_landing(&mut self) {
+        if self.under_way.is_some() {
+            let outcome = landing(&mut self.under_way).await;
+            self.landed(outcome).await;
+        }
+    }
+
+    pub(super) async fn save_all(&mut self, take: Take) -> Result<(), BackendError> {
+        for key in self.state.touched() {
+            self.save(key, take).await?;
         }
         Ok(())
     }
 
     /// Saves one run's changes and notes which of its rows are not needed any more.
-    pub(super) async fn save(&mut self, key: RunKey) -> Result<(), BackendError> {
+    pub(super) async fn save(&mut self, key: RunKey, take: Take) -> Result<(), BackendError> {
         let run = self.state.run(key);
-        self.queue_changed |= run.dirty.queue;
-        count(&self.outlets.stats.leases_lost, std::mem::take(&mut run.dirty.leases_lost));
         if run.dirty.is_empty() {
-            run.dirty.queue = false;
+            self.queue_changed |= std::mem::take(&mut run.dirty.queue);
+            self.state.untouched(key);
             return Ok(());
         }
-        let touched: Vec<_> = run.dirty.tasks.keys().copied().collect();
-        self.backend.save(run).await?;
-        for task in touched {
-            self.state.visited(key, task);
+        let changes = run.take_changes(take);
+        if run.dirty.is_empty() {
+            self.state.untouched(key);
         }
-        Ok(())
+        self.queue_changed |= changes.queue;
+        count(&self.outlets.stats.leases_lost, changes.leases_lost);
+        for task in changes.tasks.iter().chain(&changes.beats) {
+            self.state.visited(key, task.id);
+        }
+        self.backend.save(changes).await
     }
 
-    fn publish(&mut self, committed: Committed) {
+    pub(super) fn publish(&mut self, committed: Committed, queue_changed: bool) {
         if let Some(newest) = committed.newest_event {
             self.outlets.events.send_if_modified(|known| {
                 let newer = newest > *known;
@@ -253,8 +338,29 @@ impl<B: Backend> Writer<B> {
                 newer
             });
         }
-        if std::mem::take(&mut self.queue_changed) {
+        if queue_changed {
             self.outlets.queue.send_modify(|version| *version += 1);
         }
+    }
+}
+
+async fn landing(under_way: &mut Option<UnderWay>) -> Result<Committed, BackendError> {
+    match under_way {
+        Some(under_way) => (&mut under_way.outcome).await?,
+        None => std::future::pending().await,
+    }
+}
+
+fn settle(held: &mut Vec<Box<dyn Held>>, failure: Option<&Arc<BatchFailed>>) {
+    for held in held.drain(..) {
+        held.settle(failure);
+    }
+}
+
+fn take_close(batch: &mut Vec<Command>) -> Option<oneshot::Sender<()>> {
+    let at = batch.iter().position(|command| matches!(command, Command::Close { .. }))?;
+    match batch.remove(at) {
+        Command::Close { done } => Some(done),
+        _ => None,
     }
 }

@@ -6,9 +6,9 @@ use futures::SinkExt;
 use crate::api::TaskId;
 use crate::orchestrator::store::Durability;
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::engine::{Backend, BackendError, Committed, FindRun, NewRun, State};
+use crate::orchestrator::store::engine::{Backend, BackendError, Commit, Committed, FindRun, NewRun, State};
 use crate::orchestrator::store::order::interleaved;
-use crate::orchestrator::store::rules::{GroupRow, RunKey, RunNews, RunState, TaskRow};
+use crate::orchestrator::store::rules::{Changes, GroupRow, RunKey, RunNews, RunState, TaskRow};
 use crate::orchestrator::store::words::Word;
 
 use super::rows;
@@ -238,12 +238,12 @@ impl Backend for PostgresBackend {
         Ok(found.into_iter().map(TaskRow::from).collect())
     }
 
-    async fn insert_run(&mut self, new: NewRun<'_>) -> Result<RunState, BackendError> {
+    async fn insert_run(&mut self, new: NewRun) -> Result<RunState, BackendError> {
         let total: u32 = new.run.tasks.iter().map(|group| group.count).sum();
         let (key, first) = (self.turn.next_run, self.turn.next_task);
         self.turn.next_run += 1;
         self.turn.next_task += i64::from(total);
-        let run = RunState::create(new.run, new.spec, key, first, new.now);
+        let run = RunState::create(&new.run, new.spec, key, first, new.now);
         let session = self.session()?;
         let sql = "INSERT INTO runs (key, id, spec, status, created_at, first_task, total) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -270,8 +270,8 @@ impl Backend for PostgresBackend {
         Ok(run)
     }
 
-    async fn save(&mut self, run: &mut RunState) -> Result<(), BackendError> {
-        self.save_run(run).await
+    async fn save(&mut self, changes: Changes) -> Result<(), BackendError> {
+        self.save_run(changes).await
     }
 
     async fn last_alive(&mut self) -> Result<Option<Millis>, BackendError> {
@@ -285,18 +285,18 @@ impl Backend for PostgresBackend {
         Ok(())
     }
 
-    async fn commit(&mut self) -> Result<Committed, BackendError> {
+    async fn commit(&mut self) -> Result<Commit, BackendError> {
         if !self.batch.committed.wrote {
             self.session()?.execute("COMMIT", &[]).await?;
             self.seen = self.turn.version;
-            return Ok(Committed::default());
+            return Ok(Commit::Done(Committed::default()));
         }
         if !self.batch.changes.is_empty() {
             self.turn.version += 1;
         }
         self.commit_turn(KEPT_CHANGES).await?;
         self.seen = self.turn.version;
-        Ok(std::mem::take(&mut self.batch).committed)
+        Ok(Commit::Done(std::mem::take(&mut self.batch).committed))
     }
 
     async fn rollback(&mut self) {
@@ -309,4 +309,5 @@ impl Backend for PostgresBackend {
             self.session = None;
         }
     }
+    async fn close(self) {}
 }

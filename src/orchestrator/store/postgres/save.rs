@@ -1,8 +1,8 @@
 //! Writing a batch: one statement for each table, all sent before the first answer is awaited.
 
-use crate::api::TaskId;
+use crate::api::{RunId, TaskId};
 use crate::orchestrator::store::engine::BackendError;
-use crate::orchestrator::store::rules::{BulkEnd, NewEvent, RunState};
+use crate::orchestrator::store::rules::{BulkEnd, Changes, HostRow, NewEvent, RunChange, RunnerRow};
 use crate::orchestrator::store::view::event_view;
 use crate::orchestrator::store::words::Word;
 
@@ -79,32 +79,33 @@ async fn end_in_bulk(session: &Session, run: i64, bulk: &[BulkEnd]) -> Result<()
 }
 
 impl PostgresBackend {
-    pub(super) async fn save_run(&mut self, run: &mut RunState) -> Result<(), BackendError> {
-        let dirty = std::mem::take(&mut run.dirty);
+    pub(super) async fn save_run(&mut self, changes: Changes) -> Result<(), BackendError> {
         self.batch.committed.wrote = true;
-        self.batch.queue |= dirty.queue;
-        let changed: Vec<TaskId> = dirty.tasks.keys().copied().collect();
+        self.batch.queue |= changes.queue;
+        let touched = || changes.tasks.iter().chain(&changes.beats);
+        let changed: Vec<TaskId> = touched().map(|task| task.id).collect();
         // What this commit writes carries its version: others load what is newer than they have seen.
         let version = self.turn.version + 1;
-        let events = self.number_events(run, dirty.events)?;
-        let key = run.row.key;
+        let events = self.number_events(&changes.run_id, changes.events)?;
+        let key = changes.run;
         let session = self.session()?;
-        let tasks = dirty.tasks.keys().filter_map(|id| run.tasks.get(id)).map(rows::Task::from).collect();
-        let attempts = dirty.attempts.into_iter().map(rows::Attempt::from).collect();
-        let groups = dirty.groups.iter().map(|&at| rows::Group::of(key, at, &run.groups[at])).collect();
-        let named = |name: &String| run.hosts.get(name).map(|host| rows::Host::of(key, name, host));
-        let hosts = dirty.hosts.iter().filter_map(named).collect();
-        let named = |id: &String| run.runners.get(id).map(|runner| rows::Runner::of(key, id, runner));
-        let runners = dirty.runners.iter().filter_map(named).collect();
-        let forgotten: Vec<&String> =
-            dirty.runners.iter().filter(|id| !run.runners.contains_key(*id)).collect();
-        let forgotten_hosts: Vec<&String> =
-            dirty.hosts.iter().filter(|name| !run.hosts.contains_key(*name)).collect();
+        let tasks = touched().map(rows::Task::from).collect();
+        let attempts = changes.attempts.into_iter().map(rows::Attempt::from).collect();
+        let groups = changes.groups.iter().map(|group| rows::GroupChange::of(key, group)).collect();
+        let named =
+            |(name, host): &(String, Option<HostRow>)| Some(rows::Host::of(key, name, host.as_ref()?));
+        let hosts = changes.hosts.iter().filter_map(named).collect();
+        let named =
+            |(id, runner): &(String, Option<RunnerRow>)| Some(rows::Runner::of(key, id, runner.as_ref()?));
+        let runners = changes.runners.iter().filter_map(named).collect();
+        let forgotten = changes.runners.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| id).collect();
+        let forgotten_hosts =
+            changes.hosts.iter().filter(|(_, row)| row.is_none()).map(|(name, _)| name).collect();
         futures::try_join!(
-            save_status(session, run, dirty.run),
+            save_row(session, key, changes.row),
             save_rows::<rows::Task>(session, SAVE_TASKS, tasks),
             save_rows::<rows::Attempt>(session, SAVE_ATTEMPTS, attempts),
-            save_rows::<rows::Group>(session, SAVE_GROUPS, groups),
+            save_rows::<rows::GroupChange>(session, SAVE_GROUPS, groups),
             save_versioned::<rows::Host>(session, SAVE_HOSTS, hosts, version),
             save_versioned::<rows::Runner>(session, SAVE_RUNNERS, runners, version),
             save_events(session, key, events),
@@ -112,7 +113,7 @@ impl PostgresBackend {
             forget(session, FORGET_HOSTS, key, forgotten_hosts),
         )?;
         // After the tasks: one that came back in this very batch is pending now, and ends with the others.
-        end_in_bulk(session, key, &dirty.bulk).await?;
+        end_in_bulk(session, key, &changes.bulk).await?;
         self.batch.changes.push((key, changed));
         Ok(())
     }
@@ -120,7 +121,7 @@ impl PostgresBackend {
     /// `(first, last, events as JSON)`, numbered on from the last event of the store.
     fn number_events(
         &mut self,
-        run: &RunState,
+        run: &RunId,
         events: Vec<NewEvent>,
     ) -> Result<Option<(i64, i64, String)>, BackendError> {
         if events.is_empty() {
@@ -130,8 +131,7 @@ impl PostgresBackend {
         let last = first + i64::try_from(events.len())? - 1;
         self.turn.next_event = last + 1;
         self.batch.committed.newest_event = Some(last);
-        let views: Vec<_> =
-            (first..).zip(events).map(|(seq, event)| event_view(&run.row.id, seq, event)).collect();
+        let views: Vec<_> = (first..).zip(events).map(|(seq, event)| event_view(run, seq, event)).collect();
         Ok(Some((first, last, serde_json::to_string(&views)?)))
     }
 
@@ -167,14 +167,10 @@ impl PostgresBackend {
     }
 }
 
-async fn save_status(session: &Session, run: &RunState, changed: bool) -> Result<(), BackendError> {
-    if !changed {
-        return Ok(());
-    }
+async fn save_row(session: &Session, run: i64, change: Option<RunChange>) -> Result<(), BackendError> {
+    let Some(RunChange { status, finished_at, deadline }) = change else { return Ok(()) };
     let sql = "UPDATE runs SET status = $1, finished_at = $2, deadline = $3 WHERE key = $4";
-    session
-        .execute(sql, &[&run.row.status.word(), &run.row.finished_at, &run.row.deadline, &run.row.key])
-        .await
+    session.execute(sql, &[&status.word(), &finished_at, &deadline, &run]).await
 }
 
 async fn save_events(

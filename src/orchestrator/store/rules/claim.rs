@@ -94,7 +94,7 @@ impl RunState {
         if let Some(lease) = &mut task.lease {
             lease.expires_at = lease.expires_at.max(expires_at);
         }
-        self.touch(id, super::Touch::Beat);
+        self.touch_by_beat(id);
         self.assigned(id)
     }
 

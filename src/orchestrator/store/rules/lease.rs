@@ -12,7 +12,7 @@ use crate::orchestrator::store::contract::{LeaseInfo, Upload};
 use crate::orchestrator::store::words::Word;
 
 use super::attempt::End;
-use super::rows::{HeldLease, TaskRow, Touch};
+use super::rows::{HeldLease, TaskRow};
 use super::run_state::RunState;
 use super::{Ruled, refuse};
 
@@ -42,9 +42,9 @@ impl RunState {
         let (runner, host) = (lease.runner_id.clone(), lease.host.clone());
         self.groups[group].wanted_at = now;
         self.seen(&runner, &host, now);
-        self.touch(id, Touch::Beat);
+        self.touch_by_beat(id);
         if first {
-            self.set_state(id, TaskState::Running);
+            self.set_state_by_beat(id, TaskState::Running);
             self.event(now, EventKind::TaskStarted, Some(id), None);
         }
         Ok(HeartbeatResponse { expires_at })
@@ -73,7 +73,7 @@ impl RunState {
         lease.upload = Some(upload);
         // Whoever uploads is alive.
         lease.expires_at = lease.expires_at.max(now + lease_ms);
-        self.touch(id, Touch::All);
+        self.touch(id);
         if news {
             self.event(now, EventKind::TaskUploaded, Some(id), None);
         }

@@ -1,8 +1,8 @@
 //! The semantics of runs, tasks and leases: pure functions over rows and "now".
 //!
 //! A rule looks at the rows of one run, then either refuses and has changed nothing, or changes rows, notes
-//! which ones in [`Dirty`] and says what happened as events. It knows no database, no clock and no channel;
-//! the engine loads rows before and saves them after.
+//! which ones in [`changes::Dirty`] and says what happened as events. It knows no database, no clock and no channel;
+//! the engine loads rows before, and takes out [`Changes`] to save after.
 //!
 //! ```text
 //!            claim                beat                complete
@@ -13,6 +13,7 @@
 //! ```
 
 mod attempt;
+mod changes;
 mod claim;
 mod drain;
 mod forget;
@@ -25,9 +26,9 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{BulkEnd, Changes, GroupChange, RunChange, Take};
 pub use rows::{
-    AttemptRow, BulkEnd, Dirty, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunRow, RunnerRow,
-    Stored, TaskRow, Touch,
+    AttemptRow, Ended, GroupRow, HeldLease, HostRow, NewEvent, RunKey, RunRow, RunnerRow, Stored, TaskRow,
 };
 pub use run::spec_text;
 pub use run_state::{RunNews, RunState};

@@ -1,6 +1,6 @@
 //! The rows as the rules see them, and the record of what a rule changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::{
@@ -142,14 +142,6 @@ pub struct RunnerRow {
     pub saved_at: Millis,
 }
 
-/// How much of a task's row changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Touch {
-    /// Only what a heartbeat carries.
-    Beat,
-    All,
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
     pub at: Millis,
@@ -161,45 +153,6 @@ pub struct NewEvent {
     pub host: Option<String>,
     pub runner_id: Option<String>,
     pub detail: Option<String>,
-}
-
-/// Ends every pending task of a group at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BulkEnd {
-    pub group: usize,
-    pub state: TaskState,
-    pub reason: &'static str,
-}
-
-/// What changed since the last save.
-#[derive(Debug, Default)]
-pub struct Dirty {
-    pub run: bool,
-    pub groups: BTreeSet<usize>,
-    pub tasks: BTreeMap<TaskId, Touch>,
-    pub attempts: Vec<AttemptRow>,
-    pub hosts: HashSet<String>,
-    pub runners: HashSet<String>,
-    pub events: Vec<NewEvent>,
-    pub bulk: Vec<BulkEnd>,
-    /// Waiting claims should look again.
-    pub queue: bool,
-    /// Leases that were taken back.
-    pub leases_lost: u64,
-}
-
-impl Dirty {
-    /// Whether there is anything to write.
-    pub fn is_empty(&self) -> bool {
-        !self.run
-            && self.groups.is_empty()
-            && self.tasks.is_empty()
-            && self.attempts.is_empty()
-            && self.hosts.is_empty()
-            && self.runners.is_empty()
-            && self.events.is_empty()
-            && self.bulk.is_empty()
-    }
 }
 
 impl RunRow {

@@ -142,7 +142,7 @@ impl RunState {
         for id in &held {
             if let Some(lease) = self.tasks.get_mut(id).and_then(|task| task.lease.as_mut()) {
                 lease.expires_at += by;
-                self.touch(*id, super::Touch::Beat);
+                self.touch_by_beat(*id);
             }
         }
         if !held.is_empty() {

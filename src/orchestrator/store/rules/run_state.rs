@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::rows::{Dirty, GroupRow, HostRow, NewEvent, RunRow, RunnerRow, TaskRow, Touch, count_of};
+use super::changes::Dirty;
+use super::rows::{GroupRow, HostRow, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
 use crate::api::{Alias, EventKind, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 
@@ -119,9 +120,27 @@ impl RunState {
     pub fn let_go(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get(&id)
             && task.lease.is_none()
+            && !self.dirty.has_task(id)
             && !self.groups[task.group].queue.contains(&id)
         {
             self.tasks.remove(&id);
+        }
+    }
+
+    /// Counts the tasks that are handed out anew. A first heartbeat is answered before its row is saved, while
+    /// the counts may be: after a crash they may be ahead of the rows.
+    pub fn recount(&mut self) {
+        let mut counted = vec![(0, 0); self.groups.len()];
+        for task in self.held.values().map(|id| &self.tasks[id]) {
+            let (claimed, running) = &mut counted[task.group];
+            *(if task.state == TaskState::Running { running } else { claimed }) += 1;
+        }
+        for (index, (claimed, running)) in counted.into_iter().enumerate() {
+            let counts = &mut self.groups[index].counts;
+            if (counts.claimed, counts.running) != (claimed, running) {
+                (counts.claimed, counts.running) = (claimed, running);
+                self.dirty.groups.insert(index);
+            }
         }
     }
 
@@ -145,6 +164,17 @@ impl RunState {
 
     /// Moves one task between states: its row, its group's counts and its queue stay in step.
     pub(super) fn set_state(&mut self, id: TaskId, to: TaskState) {
+        self.count_state(id, to);
+        self.touch(id);
+    }
+
+    /// The same for a change that is saved with the heartbeats.
+    pub(super) fn set_state_by_beat(&mut self, id: TaskId, to: TaskState) {
+        self.count_state(id, to);
+        self.touch_by_beat(id);
+    }
+
+    fn count_state(&mut self, id: TaskId, to: TaskState) {
         let task = self.tasks.get_mut(&id).expect("a rule changes only tasks that are loaded");
         let from = std::mem::replace(&mut task.state, to);
         let index = task.group;
@@ -161,12 +191,17 @@ impl RunState {
             self.dirty.queue = true;
         }
         self.dirty.groups.insert(index);
-        self.touch(id, Touch::All);
     }
 
-    pub(super) fn touch(&mut self, id: TaskId, touch: Touch) {
-        let entry = self.dirty.tasks.entry(id).or_insert(touch);
-        *entry = (*entry).max(touch);
+    pub(super) fn touch(&mut self, id: TaskId) {
+        self.dirty.beats.remove(&id);
+        self.dirty.tasks.insert(id);
+    }
+
+    pub(super) fn touch_by_beat(&mut self, id: TaskId) {
+        if !self.dirty.tasks.contains(&id) {
+            self.dirty.beats.insert(id);
+        }
     }
 
     /// Notes an event about the run, or about a task and whoever holds it or held it last.

@@ -5,11 +5,14 @@ use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::Swept;
 use crate::words::count;
 
-use super::rows::{BulkEnd, NewEvent};
+use super::changes::BulkEnd;
+use super::rows::NewEvent;
 use super::run_state::RunState;
 
 /// How stale the saved time of a runner or a group may become.
 pub(super) const SAVE_PRESENCE_MS: Millis = 10_000;
+/// Runners saved by one sweep at most, so that nobody waits long behind them; the others follow.
+const SAVE_PRESENCE_AT_ONCE: usize = 2_000;
 
 impl RunState {
     pub fn sweep(&mut self, now: Millis) -> Swept {
@@ -64,7 +67,7 @@ impl RunState {
         group.fetched_to = TaskId::MAX;
         for id in in_memory {
             // A row with unsaved changes is saved first, as it is, and then ended like the others.
-            if !self.dirty.tasks.contains_key(&id) {
+            if !self.dirty.has_task(id) {
                 self.tasks.remove(&id);
             }
         }
@@ -92,8 +95,10 @@ impl RunState {
     /// Marks who was heard of for saving, where what was saved is too old.
     fn save_presence(&mut self) {
         self.forget_excess();
+        let mut left = SAVE_PRESENCE_AT_ONCE;
         for (id, runner) in &mut self.runners {
-            if runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS {
+            if left > 0 && runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS {
+                left -= 1;
                 runner.saved_at = runner.seen_at;
                 self.dirty.runners.insert(id.clone());
                 self.dirty.hosts.insert(runner.host.clone());

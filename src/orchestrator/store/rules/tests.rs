@@ -214,7 +214,7 @@ proptest! {
 fn a_refusal_changes_nothing() {
     let mut run = run_with(4, 0);
     run.claim(&claim_by(1, 1, 1), 0);
-    run.dirty = Dirty::default();
+    run.dirty = Default::default();
     let before = run.tasks.clone();
     for id in 1..=6 {
         let beat = HeartbeatRequest { fence: 99, status: "x".into(), progress: None, message: None };
@@ -261,4 +261,46 @@ fn tasks_go_out_in_the_seeded_order() {
         })
         .collect();
     assert_eq!(ids, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_beat_stays_behind_until_everything_is_taken() {
+    let mut run = run_with(4, 0);
+    let Claimed::Assigned(task, lease) = run.claim(&claim_by(1, 1, 1), 0) else { panic!("no task") };
+    assert_eq!(run.take_changes(Take::AllButBeats).tasks[0].state, TaskState::Claimed);
+    let beat = HeartbeatRequest { fence: lease.fence, status: "x".into(), progress: None, message: None };
+    run.heartbeat(task.id, &beat, 1).expect("holds the lease");
+    let changes = run.take_changes(Take::AllButBeats);
+    assert!(changes.tasks.is_empty() && changes.beats.is_empty());
+    assert_eq!((changes.groups[0].counts.running, changes.events.len()), (1, 1), "known to all the same");
+    assert!(!run.dirty.is_empty() && run.dirty.has_only_beats());
+    assert_eq!(run.take_changes(Take::All).beats[0].state, TaskState::Running);
+    assert!(run.dirty.is_empty());
+}
+
+#[test]
+fn a_beat_goes_with_what_else_happens_to_its_task() {
+    let mut run = run_with(4, 0);
+    let Claimed::Assigned(task, lease) = run.claim(&claim_by(1, 1, 1), 0) else { panic!("no task") };
+    let beat = HeartbeatRequest { fence: lease.fence, status: "x".into(), progress: None, message: None };
+    run.heartbeat(task.id, &beat, 1).expect("holds the lease");
+    run.complete(task.id, &CompleteRequest { fence: lease.fence, sha256: None }, 2).expect("holds the lease");
+    let changes = run.take_changes(Take::AllButBeats);
+    assert_eq!((changes.tasks.len(), changes.beats.len()), (1, 0));
+    assert_eq!(changes.tasks[0].state, TaskState::Completed);
+}
+
+#[test]
+fn counts_that_are_ahead_of_the_rows_are_put_right() {
+    let mut run = run_with(4, 0);
+    run.claim(&claim_by(1, 1, 1), 0);
+    run.take_changes(Take::All);
+    // The first beat was answered, its count saved, its row not.
+    let group = run.tasks[&1].group;
+    (run.groups[group].counts.claimed, run.groups[group].counts.running) = (0, 1);
+    run.recount();
+    assert_eq!((run.groups[group].counts.claimed, run.groups[group].counts.running), (1, 0));
+    assert_eq!(run.take_changes(Take::All).groups.len(), 1);
+    run.recount();
+    assert!(run.dirty.is_empty(), "right already");
 }

@@ -2,20 +2,22 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use crate::orchestrator::store::clock::{Clock, SystemClock};
+use crate::orchestrator::store::clock::SystemClock;
 use crate::orchestrator::store::contract::Store;
 use crate::orchestrator::store::engine::{BackendError, Parts};
 use crate::orchestrator::store::{Durability, OpenError, Options};
 
 use super::backend::SqliteBackend;
-use super::lock;
+use super::log::Log;
 use super::reader::SqliteReader;
+use super::save::Saver;
+use super::{checkpoint, committer, lock};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -26,59 +28,59 @@ mod migrations {
 const CACHE_KIB: i64 = 2048;
 /// Statements that each connection keeps prepared; there are about forty.
 const PREPARED: usize = 64;
-/// Pages of the log after which it is copied into the database. At 4 KiB a page: 16 MB, which is reused
-/// rather than grown, so that a sync does not have to change the file's size.
-const CHECKPOINT_PAGES: i64 = 4000;
-
 pub async fn open(path: &Path, options: Options) -> Result<Arc<dyn Store>, OpenError> {
     let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-    let durability = options.durability;
-    let path = path.to_owned();
-    let (opened, answer) = oneshot::channel();
-    // One thread for all of it: the connection, and the writer that owns it, never move.
-    let thread = std::thread::Builder::new().name("store".to_owned());
-    let serving = path.clone();
-    let spawned = thread.spawn(move || serve(&serving, durability, clock, opened));
-    spawned.map_err(|cause| OpenError::File { path: path.clone(), cause })?;
-    answer.await.map_err(|gone| OpenError::Database {
-        name: path.display().to_string(),
-        cause: format!("the store's thread ended early: {gone}").into(),
-    })?
+    let (opening, durability) = (path.to_owned(), options.durability);
+    let opened = tokio::task::spawn_blocking(move || open_file(&opening, durability)).await;
+    let (backend, newest) = opened.map_err(|gone| unreadable(path, gone))??;
+    let reader = SqliteReader::open(path).map_err(|cause| unreadable(path, cause))?;
+    let (engine, mut writer, commands) = Parts::new(newest).connect(backend, Arc::new(reader), clock);
+    writer.resume().await.map_err(|cause| unreadable(path, cause))?;
+    // Beside the handlers rather than on a thread of its own: a command is carried out without a change of
+    // threads. Only what may wait for the disk, commits and lists, has its own threads.
+    tokio::spawn(writer.serve(commands));
+    Ok(Arc::new(engine))
 }
 
-fn serve(
-    path: &Path,
-    durability: Durability,
-    clock: Arc<dyn Clock>,
-    opened: oneshot::Sender<Result<Arc<dyn Store>, OpenError>>,
-) {
-    let start = || -> Result<_, OpenError> {
-        let lock = lock::take(path)?;
-        let connection = connect(path, durability)?;
-        let newest = newest_event(&connection).map_err(|cause| unreadable(path, cause))?;
-        let reader = SqliteReader::open(path).map_err(|cause| unreadable(path, cause))?;
-        let backend = SqliteBackend::new(connection, lock);
-        Ok(Parts::new(newest).connect(backend, Arc::new(reader), clock))
+/// Everything that touches the file before the first command; also gives the number of the newest event.
+fn open_file(path: &Path, durability: Durability) -> Result<(SqliteBackend, i64), OpenError> {
+    let failed = |cause: rusqlite::Error| unreadable(path, cause);
+    let lock = lock::take(path)?;
+    let mut connection = connect(path)?;
+    let checkpoints = checkpoint::start(path, &mut connection).map_err(failed)?;
+    let log = match durability {
+        Durability::Synced => Some(Log::open(path).map_err(|cause| unreadable(path, cause))?),
+        Durability::OsBuffered => None,
     };
-    match start() {
-        Err(error) => drop(opened.send(Err(error))),
-        Ok((engine, mut writer, commands)) => futures::executor::block_on(async {
-            match writer.resume().await {
-                Ok(()) => {
-                    drop(opened.send(Ok(Arc::new(engine) as Arc<dyn Store>)));
-                    writer.serve(commands).await;
-                }
-                Err(cause) => drop(opened.send(Err(unreadable(path, cause)))),
-            }
-        }),
-    }
+    let saver = Saver::new(connection, log).map_err(failed)?;
+    let newest = saver.newest_event();
+    let reading = connect_for_reading(path).map_err(failed)?;
+    let (committer, jobs) = mpsc::channel();
+    let (end, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("store".to_owned());
+    let spawned = thread.spawn(move || {
+        committer::work(saver, jobs);
+        // They end with the connection. One that panicked has said so.
+        checkpoints.join().ok();
+        drop(lock);
+        end.send(()).ok();
+    });
+    spawned.map_err(|cause| OpenError::File { path: path.to_owned(), cause })?;
+    Ok((SqliteBackend::new(reading, committer, ended), newest))
+}
+
+pub(super) fn connect_for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    tune(&connection)?;
+    Ok(connection)
 }
 
 pub(super) fn unreadable(path: &Path, cause: impl Into<BackendError>) -> OpenError {
     OpenError::Unreadable { path: path.to_owned(), cause: cause.into() }
 }
 
-fn connect(path: &Path, durability: Durability) -> Result<Connection, OpenError> {
+fn connect(path: &Path) -> Result<Connection, OpenError> {
     let failed = |cause: rusqlite::Error| unreadable(path, cause);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -87,12 +89,8 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, OpenError>
     // A first read, before anything is written: a file that is something else is found out here.
     check_version(path, &mut connection)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    let synchronous = match durability {
-        Durability::Synced => "FULL",
-        Durability::OsBuffered => "NORMAL",
-    };
-    connection.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
+    // Commits are synced by [`Log`].
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     tune(&connection).map_err(failed)?;
     let migrated = migrations::migrations::runner().run(&mut connection);
     migrated.map_err(|cause| OpenError::Migration { name: path.display().to_string(), cause })?;
@@ -142,8 +140,4 @@ pub(super) fn check_version(path: &Path, connection: &mut Connection) -> Result<
         return Err(OpenError::NewerSchema { name: name(), found, known: known_version() });
     }
     Ok(())
-}
-
-fn newest_event(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT next_event - 1 FROM orchestrator", [], |row| row.get(0))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::api::{AttemptView, ErrorCode, Event, RunId, RunView, TaskCounts, TaskId, TaskView};
 use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
@@ -30,9 +30,7 @@ impl From<rusqlite::Error> for StoreError {
 
 impl SqliteReader {
     pub fn open(path: &Path) -> rusqlite::Result<SqliteReader> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        open::tune(&connection)?;
+        let connection = open::connect_for_reading(path)?;
         Ok(SqliteReader { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -73,7 +71,7 @@ impl Reader for SqliteReader {
 
     async fn task(&self, task: TaskId) -> Read<TaskView> {
         self.query(move |connection| {
-            let sql = format!("{LIST_TASKS} WHERE tasks.id = ?");
+            let sql = format!("{} WHERE tasks.id = ?", list_tasks());
             let mut statement = connection.prepare_cached(&sql)?;
             let found = statement.query_row([task], |row| task_of(row, &run_id_of(row)?)).optional()?;
             found.ok_or_else(|| no_task(task))
@@ -86,8 +84,9 @@ impl Reader for SqliteReader {
         self.query(move |connection| {
             let row = find_run(connection, &run)?;
             let sql = format!(
-                "{LIST_TASKS} WHERE tasks.id > ?1 AND tasks.id < ?2 AND (?3 IS NULL OR tasks.state = ?3) \
-                 AND (?4 IS NULL OR groups.alias = ?4) ORDER BY tasks.id LIMIT ?5"
+                "{} WHERE tasks.id > ?1 AND tasks.id < ?2 AND (?3 IS NULL OR tasks.state = ?3) \
+                 AND (?4 IS NULL OR groups.alias = ?4) ORDER BY tasks.id LIMIT ?5",
+                list_tasks()
             );
             let after = page.after.max(row.first_task - 1);
             let end = row.first_task + TaskId::from(row.total);
@@ -180,9 +179,17 @@ impl Reader for SqliteReader {
     }
 }
 
-const LIST_TASKS: &str = "SELECT tasks.*, groups.provider, groups.instance_type, groups.alias, runs.first_task, \
-     runs.id AS run_id FROM tasks JOIN groups ON groups.run = tasks.run AND groups.grp = tasks.grp \
-     JOIN runs ON runs.key = tasks.run";
+/// Tasks with what their views need of their groups and runs; the columns of the task come first.
+fn list_tasks() -> String {
+    let columns: Vec<String> =
+        rows::TASK_COLUMNS.split(", ").map(|column| format!("tasks.{column}")).collect();
+    format!(
+        "SELECT {}, groups.provider, groups.instance_type, groups.alias, runs.first_task, runs.id AS run_id \
+         FROM tasks JOIN groups ON groups.run = tasks.run AND groups.grp = tasks.grp \
+         JOIN runs ON runs.key = tasks.run",
+        columns.join(", ")
+    )
+}
 
 fn run_id_of(row: &Row<'_>) -> rusqlite::Result<RunId> {
     let text: String = row.get("run_id")?;

@@ -18,18 +18,35 @@ pub const ATTEMPT_COLUMNS: &str = "task, attempt, runner_id, host, outcome, clai
      error_message, upload_sha256, upload_size, upload_key, upload_verified, accepted";
 pub const RUN_COLUMNS: &str = "key, id, spec, status, created_at, finished_at, deadline, first_task, total";
 
+/// Counts and sizes as SQLite keeps them; none comes near the limit.
+pub fn as_i64(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// The number of the newest event; 0 before the first.
+pub fn newest_event(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))
+}
+
 /// A value that this program did not write.
-fn invalid(column: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+fn invalid(
+    column: impl std::fmt::Display,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
     let cause = format!("column {column}: {}", cause.into());
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause.into())
 }
 
-pub fn word<T: Word>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+/// A column by its name or its place.
+trait Column: rusqlite::RowIndex + Copy + std::fmt::Display {}
+impl<T: rusqlite::RowIndex + Copy + std::fmt::Display> Column for T {}
+
+fn word<T: Word>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     T::from_word(text).ok_or_else(|| invalid(column, format!("`{text}` is not known")))
 }
 
-fn json<T: serde::de::DeserializeOwned + Default>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+fn json<T: serde::de::DeserializeOwned + Default>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<T> {
     match row.get_ref(column)?.as_str_or_null()? {
         Some(text) => serde_json::from_str(text).map_err(|cause| invalid(column, cause)),
         None => Ok(T::default()),
@@ -49,64 +66,68 @@ pub fn json_list<T: serde::Serialize>(list: &[T]) -> Option<String> {
     Some(serde_json::to_string(list).expect("lists of names and numbers are JSON"))
 }
 
+/// From the first columns of a row, which are [`TASK_COLUMNS`]: by their places, since tasks are loaded by the
+/// hundred while callers wait, and a look-up by name costs more than the value.
 pub fn task(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
-    let state: TaskState = word(row, "state")?;
-    let group: i64 = row.get("grp")?;
+    let state: TaskState = word(row, 3)?;
+    let group: i64 = row.get(1)?;
     let held = matches!(state, TaskState::Claimed | TaskState::Running);
     Ok(TaskRow {
-        id: row.get("id")?,
+        id: row.get(0)?,
         group: usize::try_from(group).map_err(|cause| invalid("grp", cause))?,
-        number: row.get("number")?,
+        number: row.get(2)?,
         state,
-        fence: row.get("fence")?,
-        attempts: row.get("attempts")?,
-        free: row.get("free")?,
-        failures: row.get("failures")?,
-        lost_hosts: json(row, "lost_hosts")?,
+        fence: row.get(4)?,
+        attempts: row.get(5)?,
+        free: row.get(6)?,
+        failures: row.get(7)?,
+        lost_hosts: json(row, 8)?,
         lease: if held { Some(lease(row)?) } else { None },
         ended: ended(row)?,
-        reason: row.get("reason")?,
-        error_message: row.get("error_message")?,
+        reason: row.get(27)?,
+        error_message: row.get(28)?,
     })
 }
 
 fn lease(row: &Row<'_>) -> rusqlite::Result<HeldLease> {
     Ok(HeldLease {
-        runner_id: row.get("runner_id")?,
-        host: row.get("host")?,
-        request_id: row.get("request_id")?,
-        claimed_at: row.get("claimed_at")?,
-        expires_at: row.get("expires_at")?,
-        beat_at: row.get("beat_at")?,
-        status: row.get("status")?,
-        progress: row.get("progress")?,
-        message: row.get("message")?,
-        upload: upload(row)?,
+        runner_id: row.get(9)?,
+        host: row.get(10)?,
+        request_id: row.get(11)?,
+        claimed_at: row.get(12)?,
+        expires_at: row.get(13)?,
+        beat_at: row.get(14)?,
+        status: row.get(15)?,
+        progress: row.get(16)?,
+        message: row.get(17)?,
+        upload: upload(row, 18)?,
     })
 }
 
 fn ended(row: &Row<'_>) -> rusqlite::Result<Option<Ended>> {
-    let Some(fence) = row.get("ended_fence")? else { return Ok(None) };
+    let Some(fence) = row.get(22)? else { return Ok(None) };
     Ok(Some(Ended {
         fence,
-        outcome: word::<AttemptOutcome>(row, "ended_outcome")?,
-        sha256: row.get("ended_sha256")?,
-        runner_id: row.get("ended_runner")?,
-        host: row.get("ended_host")?,
+        outcome: word::<AttemptOutcome>(row, 23)?,
+        sha256: row.get(24)?,
+        runner_id: row.get(25)?,
+        host: row.get(26)?,
     }))
 }
 
-fn upload(row: &Row<'_>) -> rusqlite::Result<Option<Upload>> {
-    let Some(sha256) = row.get("upload_sha256")? else { return Ok(None) };
-    let size: i64 = row.get("upload_size")?;
+/// The four columns of an upload, the first of which is at `at`.
+fn upload(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Upload>> {
+    let Some(sha256) = row.get(at)? else { return Ok(None) };
+    let size: i64 = row.get(at + 1)?;
     Ok(Some(Upload {
         sha256,
         size: u64::try_from(size).map_err(|cause| invalid("upload_size", cause))?,
-        key: row.get("upload_key")?,
-        verified: row.get("upload_verified")?,
+        key: row.get(at + 2)?,
+        verified: row.get(at + 3)?,
     }))
 }
 
+/// From the first columns of a row, which are [`ATTEMPT_COLUMNS`].
 pub fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     Ok(AttemptRow {
         task: row.get("task")?,
@@ -118,7 +139,7 @@ pub fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         ended_at: row.get("ended_at")?,
         error_type: row.get("error_type")?,
         error_message: row.get("error_message")?,
-        upload: upload(row)?,
+        upload: upload(row, 9)?,
         accepted: row.get("accepted")?,
     })
 }
@@ -223,6 +244,7 @@ pub fn load_run(
         for row in active.query_map([tasks.0, tasks.1], task)? {
             state.take_in(row?);
         }
+        state.recount();
     }
     Ok(Some(state))
 }

@@ -1,0 +1,149 @@
+//! What a rule changed, and the part of it that is taken out to be saved.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::api::{RunId, RunStatus, TaskCounts, TaskId, TaskState};
+use crate::orchestrator::store::clock::Millis;
+
+use super::rows::{AttemptRow, HostRow, NewEvent, RunKey, RunnerRow, TaskRow};
+use super::run_state::RunState;
+
+/// Ends every pending task of a group at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkEnd {
+    pub group: usize,
+    pub state: TaskState,
+    pub reason: &'static str,
+}
+
+/// What changed in a run since it was last saved. The rows themselves stand in the run.
+#[derive(Debug, Default)]
+pub struct Dirty {
+    pub run: bool,
+    pub groups: BTreeSet<usize>,
+    pub tasks: BTreeSet<TaskId>,
+    /// Tasks in whose rows only that changed what a heartbeat carries.
+    pub beats: BTreeSet<TaskId>,
+    pub attempts: Vec<AttemptRow>,
+    pub hosts: HashSet<String>,
+    pub runners: HashSet<String>,
+    pub events: Vec<NewEvent>,
+    pub bulk: Vec<BulkEnd>,
+    /// Waiting claims should look again.
+    pub queue: bool,
+    /// Leases that were taken back.
+    pub leases_lost: u64,
+}
+
+/// Which changes to take out of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    All,
+    /// Rows that only a heartbeat touched stay behind: mostly something else happens to them soon, and they
+    /// are saved once for both.
+    AllButBeats,
+}
+
+/// Changes of one run on their way to the database: whole rows, as they were when they were taken.
+#[derive(Debug)]
+pub struct Changes {
+    pub run: RunKey,
+    pub run_id: RunId,
+    pub row: Option<RunChange>,
+    pub tasks: Vec<TaskRow>,
+    /// Rows in which only that changed what a heartbeat carries.
+    pub beats: Vec<TaskRow>,
+    pub attempts: Vec<AttemptRow>,
+    pub bulk: Vec<BulkEnd>,
+    pub groups: Vec<GroupChange>,
+    /// `None`: forgotten.
+    pub hosts: Vec<(String, Option<HostRow>)>,
+    /// `None`: forgotten.
+    pub runners: Vec<(String, Option<RunnerRow>)>,
+    pub events: Vec<NewEvent>,
+    pub queue: bool,
+    pub leases_lost: u64,
+}
+
+/// The part of a run's row that changes.
+#[derive(Debug, Clone, Copy)]
+pub struct RunChange {
+    pub status: RunStatus,
+    pub finished_at: Option<Millis>,
+    pub deadline: Option<i64>,
+}
+
+/// The part of a group's row that changes.
+#[derive(Debug, Clone)]
+pub struct GroupChange {
+    pub group: usize,
+    pub counts: TaskCounts,
+    pub head: TaskId,
+    pub wanted_at: Millis,
+}
+
+impl Dirty {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.beats.is_empty() && self.has_only_beats()
+    }
+
+    /// Whether there is nothing to write but heartbeats, if that.
+    pub fn has_only_beats(&self) -> bool {
+        !self.run
+            && self.groups.is_empty()
+            && self.tasks.is_empty()
+            && self.attempts.is_empty()
+            && self.hosts.is_empty()
+            && self.runners.is_empty()
+            && self.events.is_empty()
+            && self.bulk.is_empty()
+    }
+
+    pub fn has_task(&self, id: TaskId) -> bool {
+        self.tasks.contains(&id) || self.beats.contains(&id)
+    }
+}
+
+impl RunState {
+    /// Takes out what is to be saved now; what stays is dirty still.
+    pub fn take_changes(&mut self, take: Take) -> Changes {
+        let dirty = &mut self.dirty;
+        let beats = match take {
+            Take::All => BTreeSet::new(),
+            Take::AllButBeats => std::mem::take(&mut dirty.beats),
+        };
+        let taken = std::mem::replace(dirty, Dirty { beats, ..Dirty::default() });
+        let task = |id: TaskId| self.tasks.get(&id).cloned();
+        let group = |index: usize| {
+            let group = &self.groups[index];
+            let (counts, head, wanted_at) = (group.counts, group.head, group.wanted_at);
+            GroupChange { group: index, counts, head, wanted_at }
+        };
+        let (status, finished_at, deadline) = (self.row.status, self.row.finished_at, self.row.deadline);
+        let row = RunChange { status, finished_at, deadline };
+        let host = |name: String| {
+            let row = self.hosts.get(&name).cloned();
+            (name, row)
+        };
+        let runner = |id: String| {
+            let row = self.runners.get(&id).cloned();
+            (id, row)
+        };
+        Changes {
+            run: self.row.key,
+            run_id: self.row.id.clone(),
+            row: taken.run.then_some(row),
+            tasks: taken.tasks.into_iter().filter_map(task).collect(),
+            beats: taken.beats.into_iter().filter_map(task).collect(),
+            attempts: taken.attempts,
+            bulk: taken.bulk,
+            groups: taken.groups.into_iter().map(group).collect(),
+            hosts: taken.hosts.into_iter().map(host).collect(),
+            runners: taken.runners.into_iter().map(runner).collect(),
+            events: taken.events,
+            queue: taken.queue,
+            leases_lost: taken.leases_lost,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Rows of the rules to rows of SQLite, statement by statement on the writing connection.
+
+use rusqlite::{Connection, params};
+
+use crate::api::{RunId, TaskId};
+use crate::orchestrator::store::clock::Millis;
+use crate::orchestrator::store::engine::{BackendError, NewRun};
+use crate::orchestrator::store::order::interleaved;
+use crate::orchestrator::store::rules::{AttemptRow, BulkEnd, Changes, NewEvent, RunKey, RunState};
+use crate::orchestrator::store::view::event_view;
+use crate::orchestrator::store::words::Word;
+
+use super::log::Log;
+use super::rows::{self, as_i64};
+
+pub struct Saver {
+    connection: Connection,
+    log: Option<Log>,
+    newest_event: i64,
+}
+
+type Saved = rusqlite::Result<()>;
+
+impl Saver {
+    /// Each commit is synced by way of `log`; without one it is left to the operating system.
+    pub fn new(connection: Connection, log: Option<Log>) -> rusqlite::Result<Saver> {
+        let newest_event = rows::newest_event(&connection)?;
+        Ok(Saver { connection, log, newest_event })
+    }
+
+    /// The newest event that was saved.
+    pub fn newest_event(&self) -> i64 {
+        self.newest_event
+    }
+
+    pub fn begin(&self) -> Saved {
+        self.execute("BEGIN IMMEDIATE", [])
+    }
+
+    /// Returns when what was written is durable.
+    pub fn commit(&self) -> Result<(), BackendError> {
+        self.execute("COMMIT", [])?;
+        if let Some(log) = &self.log {
+            log.sync()?;
+        }
+        Ok(())
+    }
+
+    pub fn rollback(&mut self) {
+        let rolled_back = match self.connection.is_autocommit() {
+            true => Ok(()),
+            false => self.execute("ROLLBACK", []),
+        };
+        match rolled_back.and_then(|()| rows::newest_event(&self.connection)) {
+            Ok(newest) => self.newest_event = newest,
+            Err(error) => tracing::error!(%error, "could not roll a failed batch back"),
+        }
+    }
+
+    pub fn save_alive(&self, now: Millis) -> Saved {
+        self.execute("UPDATE orchestrator SET last_alive = ?", [now])
+    }
+
+    pub fn save(&mut self, changes: Changes) -> Result<(), BackendError> {
+        if let Some(row) = changes.row {
+            let sql = "UPDATE runs SET status = ?, finished_at = ?, deadline = ? WHERE key = ?";
+            self.execute(sql, params![row.status.word(), row.finished_at, row.deadline, changes.run])?;
+        }
+        self.save_tasks(&changes)?;
+        self.save_beats(&changes)?;
+        for attempt in &changes.attempts {
+            self.save_attempt(attempt)?;
+        }
+        for bulk in &changes.bulk {
+            self.save_bulk(changes.run, bulk)?;
+        }
+        self.save_groups(&changes)?;
+        self.save_hosts(&changes)?;
+        self.save_runners(&changes)?;
+        self.save_events(changes.run, &changes.run_id, changes.events)
+    }
+
+    /// Inserts the run with its groups and tasks.
+    pub fn insert_run(&self, new: NewRun) -> Result<RunState, BackendError> {
+        let total: u32 = new.run.tasks.iter().map(|group| group.count).sum();
+        let first = self.allocate_tasks(i64::from(total))?;
+        let sql =
+            "INSERT INTO runs (id, spec, status, created_at, first_task, total) VALUES (?, ?, ?, ?, ?, ?)";
+        let status = crate::api::RunStatus::Running.word();
+        self.execute(sql, params![new.run.run_id.as_str(), new.spec, status, new.now, first, total])?;
+        let key = self.connection.last_insert_rowid();
+        let run = RunState::create(&new.run, new.spec, key, first, new.now);
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO groups (run, grp, provider, instance_type, alias, total, pending, claimed, running, \
+             completed, failed, cancelled, head, wanted_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?)",
+        )?;
+        for (index, group) in run.groups.iter().enumerate() {
+            let alias = group.alias.as_str();
+            let total = as_i64(group.counts.total);
+            insert.execute(params![
+                key,
+                as_i64(index),
+                group.provider,
+                group.instance_type,
+                alias,
+                total,
+                total,
+                group.head,
+                group.wanted_at
+            ])?;
+        }
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO tasks (id, run, grp, number, state) VALUES (?, ?, ?, ?, 'pending')",
+        )?;
+        let counts: Vec<u32> = new.run.tasks.iter().map(|group| group.count).collect();
+        for (id, slot) in (first..).zip(interleaved(new.run.seed, &counts)) {
+            insert.execute(params![id, key, as_i64(slot.group), slot.number])?;
+        }
+        Ok(run)
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Saved {
+        self.connection.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    /// Takes ids for so many tasks; the first is returned.
+    fn allocate_tasks(&self, count: i64) -> rusqlite::Result<TaskId> {
+        let sql = "UPDATE orchestrator SET next_task = next_task + ? RETURNING next_task - ?";
+        self.connection.prepare_cached(sql)?.query_row([count, count], |row| row.get(0))
+    }
+}
+
+impl Saver {
+    fn save_tasks(&self, changes: &Changes) -> Saved {
+        let mut all = self.connection.prepare_cached(
+            "UPDATE tasks SET state = ?, fence = ?, attempts = ?, free = ?, failures = ?, lost_hosts = ?, \
+             runner_id = ?, host = ?, request_id = ?, claimed_at = ?, expires_at = ?, beat_at = ?, status = ?, \
+             progress = ?, message = ?, upload_sha256 = ?, upload_size = ?, upload_key = ?, upload_verified = ?, \
+             ended_fence = ?, ended_outcome = ?, ended_sha256 = ?, ended_runner = ?, ended_host = ?, \
+             reason = ?, error_message = ? WHERE id = ?",
+        )?;
+        for task in &changes.tasks {
+            let lease = task.lease.as_ref();
+            let upload = lease.and_then(|lease| lease.upload.as_ref());
+            let ended = task.ended.as_ref();
+            all.execute(params![
+                task.state.word(),
+                task.fence,
+                task.attempts,
+                task.free,
+                task.failures,
+                rows::json_list(&task.lost_hosts),
+                lease.map(|lease| &lease.runner_id),
+                lease.map(|lease| &lease.host),
+                lease.and_then(|lease| lease.request_id.as_ref()),
+                lease.map(|lease| lease.claimed_at),
+                lease.map(|lease| lease.expires_at),
+                lease.and_then(|lease| lease.beat_at),
+                lease.and_then(|lease| lease.status.as_ref()),
+                lease.and_then(|lease| lease.progress),
+                lease.and_then(|lease| lease.message.as_ref()),
+                upload.map(|upload| &upload.sha256),
+                upload.map(|upload| as_i64(upload.size)),
+                upload.map(|upload| &upload.key),
+                upload.map(|upload| upload.verified),
+                ended.map(|ended| ended.fence),
+                ended.map(|ended| ended.outcome.word()),
+                ended.and_then(|ended| ended.sha256.as_ref()),
+                ended.map(|ended| &ended.runner_id),
+                ended.map(|ended| &ended.host),
+                task.reason,
+                task.error_message,
+                task.id,
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn save_beats(&self, changes: &Changes) -> Saved {
+        let mut beat = self.connection.prepare_cached(
+            "UPDATE tasks SET state = ?, expires_at = ?, beat_at = ?, status = ?, progress = ?, message = ? \
+             WHERE id = ?",
+        )?;
+        for task in &changes.beats {
+            let Some(lease) = &task.lease else { continue };
+            beat.execute(params![
+                task.state.word(),
+                lease.expires_at,
+                lease.beat_at,
+                lease.status,
+                lease.progress,
+                lease.message,
+                task.id
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn save_attempt(&self, attempt: &AttemptRow) -> Saved {
+        let upload = attempt.upload.as_ref();
+        let sql = format!(
+            "INSERT INTO attempts ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows::ATTEMPT_COLUMNS
+        );
+        let values = params![
+            attempt.task,
+            attempt.attempt,
+            attempt.runner_id,
+            attempt.host,
+            attempt.outcome.word(),
+            attempt.claimed_at,
+            attempt.ended_at,
+            attempt.error_type,
+            attempt.error_message,
+            upload.map(|upload| &upload.sha256),
+            upload.map(|upload| as_i64(upload.size)),
+            upload.map(|upload| &upload.key),
+            upload.map(|upload| upload.verified),
+            attempt.accepted,
+        ];
+        self.execute(&sql, values)
+    }
+
+    fn save_bulk(&self, key: RunKey, bulk: &BulkEnd) -> Saved {
+        let sql = "UPDATE tasks SET state = ?, reason = ?, fence = fence + 1 \
+                   WHERE run = ? AND grp = ? AND state = 'pending'";
+        self.execute(sql, params![bulk.state.word(), bulk.reason, key, as_i64(bulk.group)])
+    }
+
+    fn save_groups(&self, changes: &Changes) -> Saved {
+        let sql = "UPDATE groups SET pending = ?, claimed = ?, running = ?, completed = ?, failed = ?, \
+                   cancelled = ?, head = ?, wanted_at = ? WHERE run = ? AND grp = ?";
+        for group in &changes.groups {
+            let counts = &group.counts;
+            let values = params![
+                as_i64(counts.pending),
+                as_i64(counts.claimed),
+                as_i64(counts.running),
+                as_i64(counts.completed),
+                as_i64(counts.failed),
+                as_i64(counts.cancelled),
+                group.head,
+                group.wanted_at,
+                changes.run,
+                as_i64(group.group),
+            ];
+            self.execute(sql, values)?;
+        }
+        Ok(())
+    }
+
+    fn save_hosts(&self, changes: &Changes) -> Saved {
+        let sql = "INSERT OR REPLACE INTO hosts (run, host, provider, alias, stage, message, drained, \
+                   quick_failures, completed, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        for (name, host) in &changes.hosts {
+            let Some(host) = host else {
+                self.execute("DELETE FROM hosts WHERE run = ? AND host = ?", params![changes.run, name])?;
+                continue;
+            };
+            let values = params![
+                changes.run,
+                name,
+                host.provider,
+                host.alias.as_ref().map(|alias| alias.as_str()),
+                host.stage.word(),
+                host.message,
+                host.drained,
+                rows::json_list(&host.quick_failures),
+                host.completed,
+                host.seen_at,
+            ];
+            self.execute(sql, values)?;
+        }
+        Ok(())
+    }
+
+    fn save_runners(&self, changes: &Changes) -> Saved {
+        let sql = "INSERT OR REPLACE INTO runners (run, runner_id, host, provider, instance_type, alias, \
+                   seen_at, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        for (id, runner) in &changes.runners {
+            let Some(runner) = runner else {
+                let forget = "DELETE FROM runners WHERE run = ? AND runner_id = ?";
+                self.execute(forget, params![changes.run, id])?;
+                continue;
+            };
+            let values = params![
+                changes.run,
+                id,
+                runner.host,
+                runner.provider,
+                runner.instance_type,
+                runner.alias.as_ref().map(|alias| alias.as_str()),
+                runner.seen_at,
+                runner.gone,
+            ];
+            self.execute(sql, values)?;
+        }
+        Ok(())
+    }
+
+    fn save_events(&mut self, run: RunKey, id: &RunId, events: Vec<NewEvent>) -> Result<(), BackendError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let first = self.newest_event + 1;
+        let last = self.newest_event + as_i64(events.len());
+        let views: Vec<_> = (first..).zip(events).map(|(seq, event)| event_view(id, seq, event)).collect();
+        let text = serde_json::to_string(&views)?;
+        let sql = "INSERT INTO events (seq, run, first_seq, events) VALUES (?, ?, ?, ?)";
+        self.execute(sql, params![last, run, first, text])?;
+        self.newest_event = last;
+        Ok(())
+    }
+}
