@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod document;
 pub mod ledger;
 pub mod master;
+pub mod nuke;
 pub mod orchestrator;
 pub mod owner;
 pub mod plan;

@@ -60,6 +60,8 @@ pub enum Command {
     Provider(super::provider::Args),
     /// Serve runs to task runners anywhere; look after its keys and database
     Orchestrator(super::orchestrator::Args),
+    /// Remove what runs left in clouds: find it by state and by tag, delete it, look again
+    Nuke(Box<super::nuke::Args>),
     /// Say what is there and what is missing on this machine, each with the fix
     Doctor(super::doctor::Args),
     /// Print a completion script for a shell

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::provider::RegistryArgs;
+use super::runtime::block_on;
 use super::{Context, Exit, Failure, View};
 use crate::doctor::{self, Check, State};
+use crate::master::home::Home;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -18,7 +20,10 @@ pub struct Args {
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let checks = doctor::examine(&context.home, &args.registry.load()?);
+    let registry = args.registry.load()?;
+    let mut checks = doctor::examine(&context.home, &registry);
+    let home = Home::new(&context.home);
+    checks.push(block_on(async { Ok(doctor::earlier_runs(&home, &registry).await) })?);
     let usable = checks.iter().all(|check| check.state != State::Failed);
     context.output.show(&Findings { usable, checks });
     Ok(if usable { Exit::Done } else { Exit::Infrastructure })

@@ -48,6 +48,7 @@ fn execute(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Stop(args) => super::stop::execute(args, context),
         Command::Host(args) => super::host::execute(args, context),
         Command::Results(args) => super::results::execute(args, context),
+        Command::Nuke(args) => super::nuke::execute(*args, context),
         Command::Doctor(args) => super::doctor::execute(args, context),
         Command::Config(args) => super::config::execute(args, context),
         Command::Plan(args) => super::plan::execute(args, context),

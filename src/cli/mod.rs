@@ -11,6 +11,7 @@ mod failures;
 mod host;
 mod kernels;
 mod launch;
+mod nuke;
 mod orchestrator;
 mod output;
 mod plan;

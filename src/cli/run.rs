@@ -3,23 +3,28 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use super::plan::plan_failure;
 use super::progress;
 use super::provider::RegistryArgs;
 use super::runtime::block_on;
-use super::{Context, Exit, Failure, View};
+use super::{Context, Exit, Failure, Output, View};
 use crate::api::{RunId, TaskCounts};
 use crate::client::{Endpoint, Pin, Secret};
+use crate::ledger::Ledger;
 use crate::master::flow::{self, Outcome, RunError};
 use crate::master::home::{Home, HomeError, RunFolder};
 use crate::master::interrupt::Interrupts;
 use crate::master::prepare::{self, Options, PrepareError, Prepared};
 use crate::master::record::{Leftover, ProviderRecord, RecordStatus};
+use crate::nuke::look;
 use crate::owner::OwnerId;
+use crate::provider::Registry;
 use crate::report::{self, Report};
 use crate::words::count;
 
@@ -31,6 +36,9 @@ Examples:
   bench run config/local.json --output json   one JSON value on stdout, for scripts
 
 Ctrl-C once stops cleanly and saves what there is (exit 130); twice ends at once.";
+
+/// How long a look at what earlier runs left may take, beside the run.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -83,14 +91,34 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
         let interrupts = Interrupts::listen().map_err(|error| {
             Failure::infrastructure(anyhow!(error).context("could not listen to signals"))
         })?;
+        // Beside the run, which it does not hold up.
+        let leaks = Ledger::of(&home).path().exists().then(|| args.registry.load()).transpose()?;
+        let leaks = leaks
+            .map(|registry| tokio::spawn(tell_leaks(home.clone(), registry, run_id.clone(), context.output)));
         let progress = Arc::from(progress::for_stderr(context.output));
         let outcome = flow::run(&home, prepared, progress, interrupts)
             .await
             .map_err(|error| run_failure(error, &home.run(&run_id), &run_id))?;
+        leaks.inspect(JoinHandle::abort);
         let exit = exit_of(&outcome);
         context.output.show(&Summary::new(&outcome, exit));
         Ok(exit)
     })
+}
+
+/// Names what earlier runs left in clouds, with its cost and the command that removes it.
+async fn tell_leaks(home: Home, registry: Registry, run_id: RunId, output: Output) {
+    match look(&home, &registry, LOOK).await {
+        Ok(look) => {
+            for leak in look.leaks.iter().filter(|leak| leak.run_id != run_id) {
+                output.note(&format!("warning: {leak}; `bench nuke --run-id {}` removes it", leak.run_id));
+            }
+            for gap in &look.unseen {
+                tracing::info!("could not look for what earlier runs left in {}: {}", gap.what, gap.why);
+            }
+        }
+        Err(error) => tracing::warn!(error = crate::cause_chain(&error), "could not look for leaks"),
+    }
 }
 
 async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {

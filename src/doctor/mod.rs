@@ -2,8 +2,11 @@
 
 mod clock;
 mod home;
+mod leaks;
 mod noise;
 mod tools;
+
+pub use leaks::earlier_runs;
 
 use std::path::Path;
 
