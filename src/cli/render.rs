@@ -81,9 +81,14 @@ fn run_facts(config: &RunConfig, plan: &Plan, context: &Context) -> Result<RunFa
 
 /// Addresses as the orchestrator would give them; digests of files that were not read yet are made up.
 fn binaries(source: &RunnerSource) -> IndexMap<Arch, BinaryFile> {
-    let RunnerSource::Binary { binaries } = source else { return IndexMap::new() };
+    let named = match source {
+        RunnerSource::Image { .. } => return IndexMap::new(),
+        RunnerSource::Build { .. } => None,
+        RunnerSource::Binary { binaries } => Some(binaries),
+    };
     let of = |arch: Arch| {
-        let sha256 = binaries.get(&arch).map_or_else(|| "0".repeat(64), |binary| binary.sha256.clone());
+        let named = named.and_then(|binaries| binaries.get(&arch));
+        let sha256 = named.map_or_else(|| "0".repeat(64), |binary| binary.sha256.clone());
         (arch, BinaryFile { url: format!("/api/v1/binaries/{sha256}"), sha256 })
     };
     [Arch::Arm64, Arch::X86_64].map(of).into_iter().collect()
