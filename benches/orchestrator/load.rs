@@ -52,6 +52,7 @@ pub async fn create_run(server: &Server, tasks: u32) -> RunId {
         instance_type: "load".into(),
         alias: "load".parse().expect("an alias"),
         count: tasks,
+        unsettled: false,
     };
     let run = CreateRun {
         run_id: run_id.clone(),

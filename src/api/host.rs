@@ -24,6 +24,20 @@ pub enum HostStage {
     Failed,
 }
 
+impl std::fmt::Display for HostStage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            HostStage::Boot => "boot",
+            HostStage::Runner => "runner",
+            HostStage::Joined => "joined",
+            HostStage::Ready => "ready",
+            HostStage::SpotNotice => "spot_notice",
+            HostStage::Leaving => "leaving",
+            HostStage::Failed => "failed",
+        })
+    }
+}
+
 /// `POST /runs/{id}/hosts/{host}/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

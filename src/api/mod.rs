@@ -18,7 +18,7 @@ pub use host::{Deadline, HostEvent, HostStage, HostView, RunnerState, RunnerView
 pub use ids::{Alias, RunId, TaskId};
 pub use machine::{Cache, Conditions, Machine, NoiseFigures, Pinning, Pressure, Snapshot, TaskMetadata};
 pub use output::{Benchmark, Better, CapturedText, Execution, Phase, TaskOutput};
-pub use run::{CreateRun, ResultsPolicy, RunStatus, RunView, TaskCounts, TaskGroup};
+pub use run::{CreateRun, ResultsPolicy, RunStatus, RunView, Settled, TaskCounts, TaskGroup};
 pub use task::{
     AssignedTask, AttemptOutcome, AttemptView, ClaimRequest, ClaimResponse, CompleteRequest, FailKind,
     FailRequest, HeartbeatRequest, HeartbeatResponse, Lease, ReleaseRequest, TaskState, TaskView,

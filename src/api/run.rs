@@ -62,6 +62,27 @@ pub struct TaskGroup {
     pub alias: Alias,
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub count: u32,
+    /// Hosts for these tasks are still being made: their runners are told `wait` instead of `done` until the
+    /// provider instance has settled, because a host that is gone too early fails its own making.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsettled: bool,
+}
+
+/// `POST /runs/{id}/providers/{provider}/settled`: no host of this provider instance is being made any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// Aliases that nobody works on any more: their pending tasks fail with reason `no_hosts`.
+    #[serde(default)]
+    #[schema(max_items = 10_000)]
+    pub hopeless: Vec<Alias>,
+    /// Why they are hopeless.
+    #[serde(default)]
+    #[schema(max_length = 10_000)]
+    pub message: String,
+    /// Its hosts are to stay after the run: their runners go on waiting, until the hosts' time to live is over.
+    #[serde(default)]
+    pub hosts_stay: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

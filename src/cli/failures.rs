@@ -38,7 +38,7 @@ fn why(task: &TaskResult) -> String {
     }
 }
 
-fn listed(names: &[String]) -> String {
+pub(super) fn listed(names: &[String]) -> String {
     let shown = names[..names.len().min(SHOWN_TASKS)].join(", ");
     match names.len().saturating_sub(SHOWN_TASKS) {
         0 => shown,

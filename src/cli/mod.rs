@@ -18,6 +18,7 @@ mod plan;
 mod progress;
 pub mod provider;
 mod provider_check;
+mod remote;
 mod render;
 mod results;
 mod run;

@@ -1,81 +1,159 @@
-//! Shows what the master does on stderr: a bar on a terminal, plain lines elsewhere.
+//! Shows what the master does on stderr: one bar for the tasks and a line for each provider instance on a
+//! terminal, plain lines elsewhere.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use async_trait::async_trait;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Output;
 use crate::api::{Event, EventKind, TaskCounts};
 use crate::master::progress::{MasterEvent, Progress};
+use crate::plan::Cost;
 use crate::words::count;
+
+/// Nobody who is asked needs longer; hosts cost money meanwhile.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Picks the form that fits where stderr goes.
 pub fn for_stderr(output: Output) -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
-        Box::new(Bar { bar: ProgressBar::hidden() })
+        Box::new(Bars::new())
     } else {
-        Box::new(Lines { output, last_count: Mutex::new(Instant::now()) })
+        Box::new(Lines { output, shown: Mutex::default() })
     }
 }
 
-/// One bar over all tasks; what is worth keeping scrolls past above it.
-struct Bar {
-    bar: ProgressBar,
+/// One bar over all tasks, below it what Terraform does; what is worth keeping scrolls past above.
+struct Bars {
+    all: MultiProgress,
+    tasks: ProgressBar,
+    providers: Mutex<HashMap<String, ProgressBar>>,
 }
 
-impl Progress for Bar {
+impl Bars {
+    fn new() -> Bars {
+        let all = MultiProgress::new();
+        let tasks = all.add(ProgressBar::hidden());
+        Bars { all, tasks, providers: Mutex::default() }
+    }
+
+    fn println(&self, line: &str) {
+        // A terminal that went away is no reason to stop a run.
+        drop(self.all.println(line));
+    }
+
+    /// The line of a provider instance, while Terraform works on it.
+    fn provider(&self, name: &str, message: String) {
+        let mut providers = self.providers.lock().expect("no holder panics");
+        let bar = providers.entry(name.to_owned()).or_insert_with(|| {
+            let bar = self.all.add(ProgressBar::new_spinner());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        bar.set_message(message);
+    }
+
+    fn provider_ended(&self, name: &str) {
+        if let Some(bar) = self.providers.lock().expect("no holder panics").remove(name) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[async_trait]
+impl Progress for Bars {
     fn tell(&self, event: &MasterEvent) {
         match event {
             MasterEvent::Started { total_tasks, .. } => {
                 let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}")
                     .expect("the template is constant");
-                self.bar.set_style(style);
-                self.bar.set_length(*total_tasks);
-                self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-                self.bar.enable_steady_tick(Duration::from_millis(200));
+                self.tasks.set_style(style);
+                self.tasks.set_length(*total_tasks);
+                self.tasks.enable_steady_tick(Duration::from_millis(200));
             }
             MasterEvent::Run { event, counts } => {
-                self.bar.set_position(counts.ended());
-                self.bar.set_message(brief(counts));
+                self.tasks.set_position(counts.ended());
+                self.tasks.set_message(brief(counts));
                 if let Some(line) = notable(event) {
-                    self.bar.println(line);
+                    self.println(&line);
                 }
             }
-            MasterEvent::Collecting => self.bar.set_message("collecting results"),
-            MasterEvent::Finished { .. } => self.bar.finish_and_clear(),
+            MasterEvent::ProviderProgress { name, operation, progress } => {
+                self.provider(name, format!("{name}: {operation}, {progress}"));
+            }
+            MasterEvent::ProviderUp { name, .. }
+            | MasterEvent::ProviderFailed { name, .. }
+            | MasterEvent::ProviderSettled { name, .. } => self.provider_ended(name),
+            MasterEvent::Collecting => self.tasks.set_message("collecting results"),
+            MasterEvent::Finished { .. } => self.tasks.finish_and_clear(),
             _ => {}
         }
         if let Some(line) = line(event) {
-            self.bar.println(line);
+            self.println(&line);
         }
+    }
+
+    async fn ask_to_keep(&self) -> bool {
+        self.println(
+            "destroy the hosts of this run? [Y/n] (n leaves them to their time to live; no answer: yes)",
+        );
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        // A thread of its own: a question that nobody answers must not keep the process from ending.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = std::io::stdin().read_line(&mut line);
+            // Whoever asked has stopped waiting where this fails.
+            let _ = sender.send(read.is_ok() && matches!(line.trim(), "n" | "N" | "no"));
+        });
+        matches!(tokio::time::timeout(ANSWER_WITHIN, answer).await, Ok(Ok(true)))
     }
 }
 
-/// A line an event, and how far the run is every few seconds at most.
+/// A line an event, and how far tasks and Terraform are every few seconds at most.
 struct Lines {
     output: Output,
-    last_count: Mutex<Instant>,
+    /// When something that is told often was last told, by its name.
+    shown: Mutex<HashMap<String, Instant>>,
 }
 
 /// Pipelines keep what is printed: a count now and then is enough.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
+impl Lines {
+    fn now_and_then(&self, name: &str, line: impl FnOnce() -> String) {
+        let mut shown = self.shown.lock().expect("no holder panics");
+        let last = shown.entry(name.to_owned()).or_insert_with(Instant::now);
+        if last.elapsed() >= COUNT_EVERY {
+            *last = Instant::now();
+            self.output.note(&line());
+        }
+    }
+}
+
+#[async_trait]
 impl Progress for Lines {
     fn tell(&self, event: &MasterEvent) {
         if let Some(line) = line(event) {
             self.output.note(&line);
         }
-        let MasterEvent::Run { event, counts } = event else { return };
-        if let Some(line) = notable(event) {
-            self.output.note(&line);
-        }
-        let mut last = self.last_count.lock().expect("no holder panics");
-        if last.elapsed() >= COUNT_EVERY {
-            *last = Instant::now();
-            let tasks = count(counts.total, "task");
-            self.output.note(&format!("{} of {tasks} ended, {}", counts.ended(), brief(counts)));
+        match event {
+            MasterEvent::ProviderProgress { name, operation, progress } => {
+                self.now_and_then(name, || format!("{name}: {operation}, {progress}"));
+            }
+            MasterEvent::Run { event, counts } => {
+                if let Some(line) = notable(event) {
+                    self.output.note(&line);
+                }
+                self.now_and_then("", || {
+                    let tasks = count(counts.total, "task");
+                    format!("{} of {tasks} ended, {}", counts.ended(), brief(counts))
+                });
+            }
+            _ => {}
         }
     }
 }
@@ -94,6 +172,7 @@ fn line(event: &MasterEvent) -> Option<String> {
         MasterEvent::Started { run_id, total_tasks } => {
             format!("run {run_id}: {}", count(*total_tasks, "task"))
         }
+        MasterEvent::Hosts { count: hosts, cost, ttl_minutes } => hosts_line(*hosts, cost, *ttl_minutes),
         MasterEvent::OrchestratorReady { url } => format!("orchestrator: {url}"),
         MasterEvent::WaitingForCpus { wanted, free, held_by } => {
             let (wanted, held_by) = (count(*wanted, "CPU"), held_by.join(", "));
@@ -113,9 +192,17 @@ fn line(event: &MasterEvent) -> Option<String> {
         MasterEvent::Interrupted => {
             "interrupted: stopping tasks and saving what there is; once more ends at once".to_owned()
         }
-        MasterEvent::ProviderUp { name, hosts } => format!("{name}: {hosts} hosts are made"),
-        MasterEvent::ProviderFailed { name, error, hosts, .. } => {
-            format!("{name}: could not be set up as planned, {hosts} hosts came up: {error}")
+        MasterEvent::ProviderUp { name, hosts } => format!("{name}: {} made", count(*hosts, "host")),
+        MasterEvent::ProviderFailed { name, error, class, next_step, hosts } => {
+            let class = class.map(|class| format!(" ({class})")).unwrap_or_default();
+            let error = printable(error);
+            format!(
+                "{name}: not set up as planned{class}, {hosts} hosts came up: {error}\n  next: {next_step}"
+            )
+        }
+        MasterEvent::HostMissing { name, host, replaced } => {
+            let then = if *replaced { "it is replaced" } else { "it is given up" };
+            format!("{name}: {}; {then}", printable(host))
         }
         MasterEvent::ProviderSettled { .. }
         | MasterEvent::ProviderProgress { .. }
@@ -123,6 +210,20 @@ fn line(event: &MasterEvent) -> Option<String> {
         | MasterEvent::Collecting
         | MasterEvent::Finished { .. } => return None,
     })
+}
+
+/// What is about to be paid for.
+fn hosts_line(hosts: u64, cost: &Cost, ttl_minutes: u32) -> String {
+    let known = format!(
+        "{} for {:.4} USD an hour, at worst {:.2} USD (hosts end themselves after {ttl_minutes} minutes)",
+        count(hosts, "host"),
+        cost.hourly_usd,
+        cost.worst_case_usd
+    );
+    match cost.unpriced.as_slice() {
+        [] => known,
+        unpriced => format!("{known}; the price of {} is unknown", super::failures::listed(unpriced)),
+    }
 }
 
 /// Changes of the run that a user would want to have seen.

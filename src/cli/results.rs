@@ -5,7 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::remote::{self, RemoteArgs};
+use super::runtime::block_on;
 use super::{Context, Exit, Failure, View};
+use crate::client::Client;
+use crate::master::collect;
 use crate::master::home::Home;
 use crate::report::{self, Report};
 
@@ -16,9 +20,14 @@ use crate::report::{self, Report};
 pub struct Args {
     /// The run: its id, `latest`, or a folder of results
     run: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
+    if let Some(client) = args.remote.client()? {
+        return results_there(&client, &args.run, context);
+    }
     let folder = if Path::new(&args.run).join("results.json").is_file() {
         Path::new(&args.run).to_owned()
     } else {
@@ -30,6 +39,18 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     })?;
     context.output.show(&ReportView(&report));
     Ok(Exit::Done)
+}
+
+/// Fetches what the orchestrator has into `results/` beside the home.
+fn results_there(client: &Client, name: &str, context: &Context) -> Result<Exit, Failure> {
+    block_on(async {
+        let run_id = remote::find_run(client, name).await?;
+        let place = Home::new(&context.home).results_root().join(run_id.as_str());
+        let collected = collect::fetch(client, &run_id, &place).await.map_err(Failure::infrastructure)?;
+        context.output.note(&format!("results: {}", collected.results_dir.display()));
+        context.output.show(&ReportView(&collected.report));
+        Ok(Exit::Done)
+    })
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,6 @@
 //! `bench run`: the main job.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,20 +12,21 @@ use tokio::task::JoinHandle;
 use super::plan::plan_failure;
 use super::progress;
 use super::provider::RegistryArgs;
+use super::remote::RemoteArgs;
 use super::runtime::block_on;
 use super::{Context, Exit, Failure, Output, View};
 use crate::api::{RunId, TaskCounts};
-use crate::client::{Endpoint, Pin, Secret};
 use crate::ledger::Ledger;
 use crate::master::flow::{self, Outcome, RunError};
 use crate::master::home::{Home, HomeError, RunFolder};
 use crate::master::interrupt::Interrupts;
-use crate::master::prepare::{self, Options, PrepareError, Prepared};
-use crate::master::record::{Leftover, ProviderRecord, RecordStatus};
+use crate::master::prepare::{self, OnInterrupt, Options, PrepareError, Prepared};
+use crate::master::record::{Leftover, ProviderRecord, RecordStatus, RunRecord};
 use crate::nuke::look;
 use crate::owner::OwnerId;
 use crate::provider::Registry;
 use crate::report::{self, Report};
+use crate::terraform::State;
 use crate::words::count;
 
 const EXAMPLES: &str = "\
@@ -64,23 +65,38 @@ pub struct Args {
     /// Start no task runners: wait for those that join by themselves
     #[arg(long)]
     skip_infra: bool,
-    /// Use an orchestrator that answers already
-    #[arg(long, value_name = "URL", requires = "api_key")]
-    orchestrator_url: Option<String>,
-    /// Admin key of that orchestrator; better given by the environment, since arguments show in process lists
-    #[arg(long, env = "BENCH_API_KEY", hide_env_values = true, value_name = "KEY")]
-    api_key: Option<Secret>,
-    /// SPKI pin of that orchestrator, as it prints it when it starts
-    #[arg(long, value_name = "PIN", requires = "orchestrator_url")]
-    orchestrator_pin: Option<Pin>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Leave the hosts running at the end, until their time to live ends them
     #[arg(long)]
     keep: bool,
+    /// What becomes of the hosts when the run is interrupted; asked on a terminal, else destroy
+    #[arg(long, value_name = "WHAT")]
+    on_interrupt: Option<WhenInterrupted>,
+    /// Ask nothing: hosts of an interrupted run are destroyed
+    #[arg(long)]
+    yes: bool,
     /// Who the hosts belong to; made once for this user when absent (also BENCH_OWNER)
     #[arg(long, value_name = "NAME")]
     owner: Option<OwnerId>,
     #[command(flatten)]
     registry: RegistryArgs,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum WhenInterrupted {
+    Destroy,
+    Keep,
+}
+
+fn on_interrupt(args: &Args) -> OnInterrupt {
+    let somebody_is_there = io::stdin().is_terminal() && io::stderr().is_terminal();
+    match args.on_interrupt {
+        Some(WhenInterrupted::Destroy) => OnInterrupt::Destroy,
+        Some(WhenInterrupted::Keep) => OnInterrupt::Keep,
+        None if somebody_is_there && !args.yes => OnInterrupt::Ask,
+        None => OnInterrupt::Destroy,
+    }
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
@@ -130,7 +146,8 @@ async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {
         skip_infra: args.skip_infra,
         keep: args.keep,
         owner: args.owner.clone(),
-        orchestrator: endpoint(args),
+        on_interrupt: on_interrupt(args),
+        orchestrator: args.remote.endpoint(),
     };
     let prepared = match (&args.resume, &args.config) {
         (Some(run), _) => {
@@ -141,12 +158,6 @@ async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {
         (None, None) => unreachable!("clap requires a config or --resume"),
     };
     prepared.map_err(prepare_failure)
-}
-
-fn endpoint(args: &Args) -> Option<Endpoint> {
-    let url = args.orchestrator_url.clone()?;
-    let key = args.api_key.clone()?;
-    Some(Endpoint { url, key, pin: args.orchestrator_pin })
 }
 
 fn prepare_failure(error: PrepareError) -> Failure {
@@ -160,7 +171,7 @@ fn prepare_failure(error: PrepareError) -> Failure {
 fn run_failure(error: RunError, folder: &RunFolder, run_id: &RunId) -> Failure {
     match error {
         error @ (RunError::LeftAtOnce { .. } | RunError::Interrupted) => {
-            Failure::new(Exit::Interrupted, error)
+            with_leftovers(Failure::new(Exit::Interrupted, error), folder, run_id)
         }
         RunError::Home(error @ (HomeError::RunExists(..) | HomeError::RunBusy(..))) => Failure::usage(error),
         error => {
@@ -170,9 +181,34 @@ fn run_failure(error: RunError, folder: &RunFolder, run_id: &RunId) -> Failure {
             if !folder.journal().is_file() {
                 return failure.hint("nothing was started; run it again once that is mended");
             }
+            let failure = with_leftovers(failure, folder, run_id);
             failure.hint(format!("what was done is kept; `bench run --resume {run_id}` goes on from there"))
         }
     }
+}
+
+/// A run that broke off may have left hosts behind, which goes before everything else.
+fn with_leftovers(failure: Failure, folder: &RunFolder, run_id: &RunId) -> Failure {
+    let Ok(record) = RunRecord::load(&folder.record()) else { return failure };
+    let is_open = |provider: &ProviderRecord| {
+        let place = folder.provider(&provider.name);
+        let known = State::recover(&place, None);
+        let holds = known.found.is_some_and(|(_, state)| !state.resources.is_empty());
+        place.exists() && (provider.status == "running" || holds || !known.unreadable.is_empty())
+    };
+    let open: Vec<&str> =
+        record.providers.iter().filter(|p| is_open(p)).map(|provider| provider.name.as_str()).collect();
+    if open.is_empty() && record.leftovers.is_empty() {
+        return failure;
+    }
+    let mut failure = Failure { exit: Exit::most_important([Exit::Leftovers, failure.exit]), ..failure };
+    if !open.is_empty() {
+        failure = failure.hint(format!("hosts of {} may still run and be billed", open.join(", ")));
+    }
+    for leftover in &record.leftovers {
+        failure = failure.hint(format!("left behind: {leftover}"));
+    }
+    failure.hint(format!("`bench nuke --run-id {run_id}` removes them"))
 }
 
 fn exit_of(outcome: &Outcome) -> Exit {

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use super::remote::{self, RemoteArgs};
 use super::runtime::block_on;
 use super::{Context, Exit, Failure, View};
-use crate::api::{RunId, TaskCounts};
+use crate::api::{RunId, RunView, TaskCounts};
+use crate::client::Client;
 use crate::master::connection;
 use crate::master::home::{Home, RunFolder};
 use crate::master::record::{ProviderRecord, RecordStatus, RunRecord};
@@ -17,9 +19,14 @@ use crate::master::record::{ProviderRecord, RecordStatus, RunRecord};
 pub struct Args {
     /// The run: its id or `latest`; absent: all runs of this home
     run: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
+    if let Some(client) = args.remote.client()? {
+        return status_there(&client, args.run.as_deref(), context);
+    }
     let home = Home::new(&context.home);
     match args.run {
         Some(run) => {
@@ -46,6 +53,8 @@ enum Master {
     Dead,
     /// It has done its work.
     Ended,
+    /// Only the orchestrator was asked.
+    Unknown,
 }
 
 #[derive(Serialize)]
@@ -61,6 +70,40 @@ struct Status {
     results_dir: Option<String>,
     /// What to do next, where something is to be done.
     hint: Option<String>,
+}
+
+fn status_there(client: &Client, run: Option<&str>, context: &Context) -> Result<Exit, Failure> {
+    block_on(async {
+        let Some(name) = run else {
+            let runs = client.runs().await.map_err(Failure::infrastructure)?;
+            context
+                .output
+                .show(&Runs { runs: runs.into_iter().map(|view| Status::of(view, client)).collect() });
+            return Ok(Exit::Done);
+        };
+        let run_id = remote::find_run(client, name).await?;
+        let view = client.run(&run_id).await.map_err(Failure::infrastructure)?;
+        context.output.show(&Status::of(view, client));
+        Ok(Exit::Done)
+    })
+}
+
+impl Status {
+    /// What the orchestrator alone knows.
+    fn of(view: RunView, client: &Client) -> Status {
+        Status {
+            run_id: view.run_id,
+            status: view.status.into(),
+            master: Master::Unknown,
+            started_at: view.created_at,
+            finished_at: view.finished_at,
+            tasks: view.tasks,
+            providers: Vec::new(),
+            orchestrator_url: Some(client.url().to_owned()),
+            results_dir: None,
+            hint: None,
+        }
+    }
 }
 
 async fn status_of(folder: &RunFolder) -> Result<Status, Failure> {
@@ -138,6 +181,7 @@ fn word(master: Master) -> &'static str {
         Master::Alive => "alive",
         Master::Dead => "dead",
         Master::Ended => "ended",
+        Master::Unknown => "unknown",
     }
 }
 

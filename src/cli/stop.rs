@@ -4,9 +4,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::remote::{self, RemoteArgs};
 use super::runtime::block_on;
 use super::{Context, Exit, Failure, View};
 use crate::api::RunId;
+use crate::client::Client;
 use crate::master::home::Home;
 use crate::master::record::RecordStatus;
 use crate::master::stop::{self, StopError};
@@ -16,14 +18,28 @@ use crate::master::stop::{self, StopError};
 pub struct Args {
     /// The run: its id or `latest`
     run: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
+    if let Some(client) = args.remote.client()? {
+        let stopped = block_on(stop_there(&client, &args.run))?;
+        context.output.show(&stopped);
+        return Ok(Exit::Done);
+    }
     let folder = Home::new(&context.home).find_run(&args.run).map_err(Failure::usage)?;
     let run_id = folder.run_id.clone();
     let status = block_on(async { stop::stop(&folder).await.map_err(failure) })?;
     context.output.show(&Stopped { run_id, status });
     Ok(Exit::Done)
+}
+
+/// Its own master, where it lives, notices and destroys the hosts.
+async fn stop_there(client: &Client, name: &str) -> Result<Stopped, Failure> {
+    let run_id = remote::find_run(client, name).await?;
+    let view = client.stop_run(&run_id).await.map_err(Failure::infrastructure)?;
+    Ok(Stopped { run_id, status: view.status.into() })
 }
 
 fn failure(error: StopError) -> Failure {

@@ -8,8 +8,8 @@ use super::transport::{CALL_TIMEOUT, send};
 use super::{Client, ClientError};
 use crate::api::{
     AttemptView, ClaimRequest, ClaimResponse, CompleteRequest, CreateRun, Deadline, FailRequest,
-    HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskId,
-    TaskView, UploadRequest, UploadTicket,
+    HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, Settled,
+    TaskId, TaskView, UploadRequest, UploadTicket,
 };
 
 /// Rows asked for at once; the orchestrator's own limit is the same.
@@ -45,6 +45,17 @@ impl Client {
     pub async fn stop_run(&self, run: &RunId) -> Result<RunView, ClientError> {
         let url = self.api(&["runs", run.as_str(), "stop"]);
         self.post("stop the run", url, &serde_json::json!({}), CALL_TIMEOUT).await
+    }
+
+    /// Says that no host of the provider instance is being made any more.
+    pub async fn settle(
+        &self,
+        run: &RunId,
+        provider: &str,
+        settled: &Settled,
+    ) -> Result<RunView, ClientError> {
+        let url = self.api(&["runs", run.as_str(), "providers", provider, "settled"]);
+        self.post("say that a provider instance has settled", url, settled, CALL_TIMEOUT).await
     }
 
     /// All tasks of the run by id; asks page by page.

@@ -214,6 +214,10 @@ pub struct Limits {
     /// A task that no runner could claim for this long fails, minutes.
     #[schemars(range(min = 1, max = 10_080))]
     pub pending_timeout_minutes: u32,
+    /// Longest stay of a new host at one stage of its boot, minutes. Then it is replaced once, and given up
+    /// after as long again. An image that hosts build themselves may need more than the default.
+    #[schemars(range(max = 1_440), extend("exclusiveMinimum" = 0))]
+    pub boot_timeout_minutes: f64,
 }
 
 impl Default for Limits {
@@ -225,6 +229,7 @@ impl Default for Limits {
             max_failure_retries: 0,
             lease_seconds: 60,
             pending_timeout_minutes: 60,
+            boot_timeout_minutes: 15.0,
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Each backend's programs and credentials, as its manifest names them.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::Check;
-use crate::provider::{Backend, CredentialSource, Registry, Tool};
+use crate::provider::{Backend, Registry, Tool};
 
 pub fn checks(registry: &Registry) -> Vec<Check> {
     let mut checks = vec![ruby()];
@@ -71,26 +70,9 @@ fn check_credentials(backend: &Backend) -> Option<Check> {
         return None;
     }
     let name = format!("credentials ({})", backend.name());
-    if let Some(source) = sources.iter().find(|source| is_there(source)) {
+    if let Some(source) = sources.iter().find(|source| source.is_there()) {
         return Some(Check::ok(name, source.name.clone()));
     }
-    let ways: Vec<String> = sources.iter().map(describe).collect();
+    let ways: Vec<String> = sources.iter().map(ToString::to_string).collect();
     Some(Check::warning(name, "none found", format!("any of: {}", ways.join("; "))))
-}
-
-fn is_there(source: &CredentialSource) -> bool {
-    let set = |variable: &String| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-    source.env.iter().all(set) && source.files.iter().all(|file| in_home(file).exists())
-}
-
-fn in_home(file: &str) -> PathBuf {
-    match (file.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(file),
-    }
-}
-
-fn describe(source: &CredentialSource) -> String {
-    let parts: Vec<&str> = source.env.iter().chain(&source.files).map(String::as_str).collect();
-    format!("{} ({})", source.name, parts.join(", "))
 }

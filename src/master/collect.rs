@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::home::{RunFolder, create_private_dir};
 use super::prepare::Prepared;
 use super::record::RunRecord;
-use crate::api::{RunView, TaskView};
+use crate::api::{RunId, RunView, TaskView};
 use crate::client::{Client, ClientError};
 use crate::orchestrator::archive::{self, BadArchive, Layout};
 use crate::report::{self, Report, ReportError, RunFacts, TaskResult};
@@ -41,10 +41,38 @@ pub async fn collect(
     prepared: &Prepared,
 ) -> Result<Collected, CollectError> {
     let packed = folder.root().join("results.tar.gz");
-    client.download_results(&folder.run_id, &packed).await?;
-    let tasks = client.tasks(&folder.run_id).await?;
-    let facts = facts(record, view, prepared);
-    let results_dir = folder.results().to_owned();
+    bring(client, &folder.run_id, packed, folder.results(), facts(record, view, prepared)).await
+}
+
+/// As [`collect`], without the run's folder: the report lacks what only the plan knew.
+pub async fn fetch(client: &Client, run_id: &RunId, place: &Path) -> Result<Collected, CollectError> {
+    let view = client.run(run_id).await?;
+    let facts = RunFacts {
+        run_id: run_id.clone(),
+        status: view.status,
+        workload: view.workload.name.clone(),
+        seed: view.seed,
+        started_at: view.created_at,
+        finished_at: view.finished_at,
+        config_sha256: String::new(),
+        bench_version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: Vec::new(),
+    };
+    let parent = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    bring(client, run_id, parent.join(format!(".{run_id}.tar.gz")), place, facts).await
+}
+
+async fn bring(
+    client: &Client,
+    run_id: &RunId,
+    packed: PathBuf,
+    place: &Path,
+    facts: RunFacts,
+) -> Result<Collected, CollectError> {
+    client.download_results(run_id, &packed).await?;
+    let tasks = client.tasks(run_id).await?;
+    let results_dir = place.to_owned();
     let place = results_dir.clone();
     tokio::task::spawn_blocking(move || {
         let report = unpack_and_report(&packed, &place, facts, tasks)?;

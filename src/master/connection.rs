@@ -122,9 +122,14 @@ async fn start_inside(
 
 /// For `bench status` and `bench stop`: how to reach the orchestrator of a run whose master lives.
 pub fn client_of(folder: &RunFolder, record: &OrchestratorRecord) -> Result<Client, ConnectionError> {
+    Ok(Client::new(endpoint_of(folder, record)?)?)
+}
+
+/// Where a run's orchestrator was, with the key that is kept with the run.
+pub fn endpoint_of(folder: &RunFolder, record: &OrchestratorRecord) -> Result<Endpoint, ConnectionError> {
     let key = fs_err::read_to_string(folder.admin_key()).map_err(ConnectionError::Keys)?;
     let pin = record.pin.as_deref().and_then(|pin| pin.parse().ok());
-    Ok(Client::new(Endpoint { url: record.url.clone(), key: Secret::new(key.trim()), pin })?)
+    Ok(Endpoint { url: record.url.clone(), key: Secret::new(key.trim()), pin })
 }
 
 /// On loopback (on any free port for port 0), over files in the run's folder. What it answers survives the end of the

@@ -10,24 +10,20 @@ use std::sync::Arc;
 
 use super::collect::{self, CollectError, Collected};
 use super::connection::{Connection, ConnectionError};
-use super::home::{Home, HomeError, RunFolder, RunLock, create_private_dir, write_private};
+use super::home::{Home, HomeError, RunFolder, RunLock, write_private};
 use super::interrupt::Interrupts;
 use super::journal::{Journal, JournalError, Step};
 use super::leave::Leave;
-use super::local::{self, LocalAlias, LocalRunners};
 use super::monitor;
-use super::prepare::Prepared;
+use super::prepare::{Hosts, OnInterrupt, Prepared};
 use super::progress::{MasterEvent, Progress};
-use super::providers::{
-    Driven, End, Fleet, News, ProviderTask, TerraformProvider, TerraformTask, serve_terraform,
-};
+use super::providers::{End, Fleet, News};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
 use crate::api::{RunStatus, RunView};
 use crate::client::ClientError;
 use crate::provider::Phase;
 use crate::render::RenderError;
 use crate::report::Report;
-use crate::terraform::{InitCache, Workspace};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -82,12 +78,12 @@ pub async fn run(
 }
 
 /// One master's work on one run.
-struct Session {
-    folder: RunFolder,
-    prepared: Prepared,
-    journal: Journal,
-    record: RunRecord,
-    progress: Arc<dyn Progress>,
+pub(super) struct Session {
+    pub(super) folder: RunFolder,
+    pub(super) prepared: Prepared,
+    pub(super) journal: Journal,
+    pub(super) record: RunRecord,
+    pub(super) progress: Arc<dyn Progress>,
     interrupted: bool,
     _lock: RunLock,
 }
@@ -108,12 +104,18 @@ impl Session {
             let (bench_version, config_sha256) =
                 (env!("CARGO_PKG_VERSION").to_owned(), prepared.config_sha256.clone());
             journal.write(now(), Step::Started { bench_version, config_sha256 })?;
+            let values = prepared.config_values.to_string();
+            write_private(&folder.started_config(), values.as_bytes()).map_err(HomeError::Io)?;
             write_private(&folder.config(), prepared.config_text.as_bytes()).map_err(HomeError::Io)?;
             prepared.new_record(now())
         };
         record.save(&folder.record())?;
         let (run_id, total_tasks) = (folder.run_id.clone(), prepared.total_tasks());
         progress.tell(&MasterEvent::Started { run_id, total_tasks });
+        if let Some(Hosts { count, cost, facts, .. }) = &prepared.hosts {
+            let (count, cost, ttl_minutes) = (*count, cost.clone(), facts.ttl_minutes);
+            progress.tell(&MasterEvent::Hosts { count, cost, ttl_minutes });
+        }
         Ok(Session { folder, prepared, journal, record, progress, interrupted: false, _lock: lock })
     }
 
@@ -127,17 +129,43 @@ impl Session {
         let served = self.serve(&connection, &mut fleet, interrupts).await;
         let cancelled = served.as_ref().map_or(true, |view| view.status == RunStatus::Cancelled);
         // Hosts go while the results come.
-        fleet.leave(if cancelled { Leave::AtOnce } else { Leave::Told });
+        fleet.leave(if cancelled { self.how_to_go().await } else { Leave::Told });
         let collected = match served {
             Ok(view) => self.collect(&connection, &view).await.map(|collected| (view, collected)),
             Err(error) => Err(error),
         };
-        while let Some((name, news)) = fleet.next().await {
-            self.note_news(&name, news)?;
-        }
+        self.drain(&mut fleet, interrupts).await?;
         connection.close().await;
         let (view, collected) = collected?;
         self.finish(&view, collected)
+    }
+
+    /// Waits until every provider instance has ended. An interrupt now concerns what is still being made.
+    async fn drain(&mut self, fleet: &mut Fleet, interrupts: &mut Interrupts) -> Result<(), RunError> {
+        loop {
+            tokio::select! {
+                news = fleet.next() => match news {
+                    Some((name, news)) => self.note_news(&name, news)?,
+                    None => return Ok(()),
+                },
+                () = interrupts.reached(1), if !self.interrupted => {
+                    self.interrupted = true;
+                    self.progress.tell(&MasterEvent::Interrupted);
+                    fleet.leave(self.how_to_go().await);
+                }
+            }
+        }
+    }
+
+    /// How a cancelled run ends for its hosts.
+    async fn how_to_go(&self) -> Leave {
+        let keep = match self.prepared.on_interrupt {
+            _ if !self.interrupted || self.prepared.hosts.is_none() => false,
+            OnInterrupt::Destroy => false,
+            OnInterrupt::Keep => true,
+            OnInterrupt::Ask => self.progress.ask_to_keep().await,
+        };
+        if keep { Leave::Stay } else { Leave::AtOnce }
     }
 
     /// From the first host to the end of the last task.
@@ -167,6 +195,7 @@ impl Session {
         let view = connection.client.create_run(&self.prepared.create).await?;
         self.journal.write(now(), Step::RunCreated)?;
         self.note_run(&view)?;
+        self.settle_strangers(connection).await?;
         if view.status.is_final() {
             // What an earlier master made is taken down.
             fleet.leave(Leave::Told);
@@ -194,8 +223,11 @@ impl Session {
             tokio::select! {
                 view = &mut ended => return Ok(view?),
                 Some((name, news)) = fleet.next() => {
+                    let failed = matches!(&news, News::Ended(End { error: Some(_), .. }));
                     self.note_news(&name, news)?;
-                    if fleet.is_unable() {
+                    if failed {
+                        self.give_up(connection, &name).await?;
+                    } else if fleet.is_unable() {
                         // Nobody is left who could run a task: either all are done, or they never will be.
                         self.stop_run(connection, "no task runners are left").await?;
                     }
@@ -206,93 +238,6 @@ impl Session {
                     self.stop_run(connection, "interrupted").await?;
                 }
             }
-        }
-    }
-
-    fn start_providers(
-        &mut self,
-        phase: Phase,
-        connection: &Connection,
-        fleet: &mut Fleet,
-    ) -> Result<(), RunError> {
-        for provider in self.prepared.providers.clone() {
-            if starts_in(&provider) != phase {
-                continue;
-            }
-            self.journal.write(now(), Step::SetUpProvider { name: provider.name.clone() })?;
-            self.provider_record(&provider.name).status = "running".to_owned();
-            match &provider.driven {
-                Driven::Local(aliases) => self.start_local(&provider, aliases.clone(), connection, fleet)?,
-                Driven::Terraform(task) => self.start_terraform(&provider, task, connection, fleet)?,
-            }
-        }
-        self.record.save(&self.folder.record())?;
-        Ok(())
-    }
-
-    fn start_local(
-        &self,
-        provider: &ProviderTask,
-        aliases: Vec<LocalAlias>,
-        connection: &Connection,
-        fleet: &mut Fleet,
-    ) -> Result<(), RunError> {
-        create_private_dir(&self.folder.runner_logs()).map_err(HomeError::Io)?;
-        let runners = self.local_runners(connection, provider);
-        let progress = self.progress.clone();
-        fleet.start(&provider.name, |line| async move {
-            let served = local::serve(&runners, &aliases, progress.as_ref(), line.leave).await;
-            End { error: served.err().map(|error| crate::cause_chain(&error)), ..End::default() }
-        });
-        Ok(())
-    }
-
-    fn start_terraform(
-        &self,
-        provider: &ProviderTask,
-        task: &TerraformTask,
-        connection: &Connection,
-        fleet: &mut Fleet,
-    ) -> Result<(), RunError> {
-        let hosts = self.prepared.hosts.as_ref().expect("a plan with Terraform was prepared for hosts");
-        let meta_state = self.folder.meta_state();
-        let meta_state = std::path::absolute(&meta_state).unwrap_or(meta_state);
-        let facts = hosts.facts.with(connection.run_key.clone(), meta_state);
-        let files = task.render(&facts, &hosts.facts.runner)?.files;
-        let folder = self.folder.provider(&provider.name);
-        let folder = std::path::absolute(&folder).unwrap_or(folder);
-        let state_copy = self.folder.state_copy(&provider.name);
-        let state_copy = std::path::absolute(&state_copy).unwrap_or(state_copy);
-        let intent = task.intent(&hosts.facts, folder.clone(), state_copy.clone());
-        let workspace = Workspace::new(folder, &hosts.tools, &task.manifest).with_state_copy(state_copy);
-        let provider = TerraformProvider {
-            name: provider.name.clone(),
-            workspace,
-            cache: InitCache::new(&hosts.init_cache),
-            files,
-            ledger: hosts.ledger.clone(),
-            intent,
-            keep: self.prepared.keep,
-            progress: self.progress.clone(),
-        };
-        fleet.start(&provider.name.clone(), |line| serve_terraform(provider, line));
-        Ok(())
-    }
-
-    fn local_runners(&self, connection: &Connection, provider: &ProviderTask) -> LocalRunners {
-        // Runners start in another folder than this process, perhaps inside a container.
-        LocalRunners {
-            run_id: self.folder.run_id.clone(),
-            provider: provider.name.clone(),
-            orchestrator_url: connection.record.url.clone(),
-            orchestrator_pin: connection.record.pin.clone(),
-            key_file: absolute(self.folder.run_key()),
-            program: self.prepared.program.clone(),
-            working_directory: self.record.working_directory.clone(),
-            cpu_locks: self.prepared.cpu_locks.clone(),
-            logs: self.folder.runner_logs(),
-            undelivered: absolute(self.folder.undelivered()),
-            debug: self.prepared.debug,
         }
     }
 
@@ -332,7 +277,7 @@ impl Session {
         Ok(())
     }
 
-    fn provider_record(&mut self, name: &str) -> &mut ProviderRecord {
+    pub(super) fn provider_record(&mut self, name: &str) -> &mut ProviderRecord {
         let found = self.record.providers.iter_mut().find(|provider| provider.name == name);
         found.expect("every provider instance of the plan has a record")
     }
@@ -372,18 +317,6 @@ impl Session {
     }
 }
 
-/// Task runners of this machine need a run to work for, whatever their manifest says.
-fn starts_in(provider: &ProviderTask) -> Phase {
-    match provider.driven {
-        Driven::Local(_) => Phase::PostRun,
-        Driven::Terraform(_) => provider.phase,
-    }
-}
-
-fn absolute(path: std::path::PathBuf) -> std::path::PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
-}
-
-fn now() -> jiff::Timestamp {
+pub(super) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }

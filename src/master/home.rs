@@ -149,6 +149,10 @@ impl RunFolder {
     pub fn config(&self) -> PathBuf {
         self.root.join("config.json")
     }
+    /// The checked config that the run was started with, to tell what was changed since.
+    pub fn started_config(&self) -> PathBuf {
+        self.root.join("config.started.json")
+    }
     /// Store of the orchestrator inside the master.
     pub fn database(&self) -> PathBuf {
         self.root.join("orchestrator.db")

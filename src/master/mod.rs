@@ -8,9 +8,11 @@
 //!  each step is written to the journal before it is done; `run.json` says where the run stands
 //! ```
 
+pub mod changes;
 pub mod collect;
 pub mod connection;
 pub mod cpus;
+pub mod credentials;
 pub mod docker;
 pub mod extend;
 pub mod flow;
@@ -21,8 +23,10 @@ pub mod leave;
 pub mod local;
 pub mod monitor;
 pub mod prepare;
+mod prepare_providers;
 pub mod programs;
 pub mod progress;
 pub mod providers;
 pub mod record;
+mod start;
 pub mod stop;

@@ -4,31 +4,29 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use super::connection::OrchestratorSource;
-use super::docker::{self, NoEngine};
+use super::changes;
+use super::connection::{ConnectionError, OrchestratorSource, endpoint_of};
+use super::credentials::{self, NotReady};
+use super::docker::NoEngine;
 use super::home::{Home, HomeError, RunFolder};
-use super::local::{Container, LocalAlias};
-use super::programs::{self, Program, ProgramError};
+use super::prepare_providers::{check_reach, hosts, provider_tasks};
+use super::programs::{Program, ProgramError};
 use super::providers::{Driven, HostFacts, ProviderTask, TerraformTask};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
 use crate::api::{CreateRun, ResultsPolicy, RunId, TaskCounts, Workload, WorkloadKind};
-use crate::client::{Endpoint, Secret};
-use crate::config::{ConfigError, RunConfig};
+use crate::client::Endpoint;
+use crate::config::{self, ConfigError, RunConfig};
 use crate::document::Document;
 use crate::ledger::Ledger;
-use crate::orchestrator::auth::run_key;
 use crate::owner::{OwnerError, OwnerId};
-use crate::plan::{Plan, PlanError, PlannedProvider, PlannedType, plan_document};
-use crate::provider::{Driver, MachineFacts, OrchestratorKind, Registry};
-use crate::render::{RenderError, Runner};
+use crate::plan::{Cost, Plan, PlanError, PlannedProvider, plan_document};
+use crate::provider::{Driver, MachineFacts, Registry};
+use crate::render::RenderError;
 use crate::report::PlanFact;
 use crate::runner::workload::{self, PreflightError};
 use crate::terraform::{BinaryError, SourceError, Tools};
-
-/// The instance type of the local backend that runs task runners in containers.
-const DOCKER: &str = "docker";
 
 /// A run whose every precondition was checked.
 #[derive(Debug, Clone)]
@@ -42,6 +40,9 @@ pub struct Prepared {
     pub hosts: Option<Hosts>,
     /// Hosts are left running at the end.
     pub keep: bool,
+    pub on_interrupt: OnInterrupt,
+    /// The checked config, without its file's name.
+    pub config_values: serde_json::Value,
     pub config_file: PathBuf,
     pub config_text: String,
     pub config_sha256: String,
@@ -67,6 +68,10 @@ pub struct Hosts {
     pub init_cache: PathBuf,
     /// Where it is written down what is about to be made.
     pub ledger: Ledger,
+    /// Longest stay of a host at one stage of its boot.
+    pub boot_timeout: Duration,
+    pub count: u64,
+    pub cost: Cost,
 }
 
 /// What the command line says beside the config.
@@ -82,6 +87,17 @@ pub struct Options {
     /// Who the hosts belong to; absent: this user.
     pub owner: Option<OwnerId>,
     pub orchestrator: Option<Endpoint>,
+    pub on_interrupt: OnInterrupt,
+}
+
+/// What becomes of the hosts of a run that is interrupted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnInterrupt {
+    #[default]
+    Destroy,
+    Keep,
+    /// Whoever sits at the terminal says it.
+    Ask,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +122,10 @@ pub enum PrepareError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Owner(#[from] OwnerError),
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    #[error("could not find the run's orchestrator again")]
+    Orchestrator(#[from] ConnectionError),
     #[error("the workload cannot run on this machine")]
     Workload(#[from] PreflightError),
     #[error(transparent)]
@@ -119,9 +139,10 @@ pub enum PrepareError {
     #[error("could not read what the run was started with")]
     ConfigCopy(#[source] std::io::Error),
     #[error(
-        "the kept config of the run was changed: {path} has the digest {found}, the run was started with {expected}"
+        "the config of the run was changed since it was started, in {path}: {}; undo that, or start a new run",
+        .changes.join("; ")
     )]
-    ConfigChanged { path: PathBuf, found: String, expected: String },
+    ConfigChanged { path: PathBuf, changes: Vec<String> },
 }
 
 /// Checks everything that a new run of `config_file` needs.
@@ -148,6 +169,7 @@ pub async fn new_run(
         owner: options.owner,
         expires_at: None,
         orchestrator: options.orchestrator,
+        on_interrupt: options.on_interrupt,
         resumed: false,
     };
     prepare(home, registry, planned, given).await
@@ -163,44 +185,66 @@ pub async fn old_run(
     let record = RunRecord::load(&folder.record())?;
     let path = folder.config();
     let text = fs_err::read_to_string(&path).map_err(PrepareError::ConfigCopy)?;
-    let found = digest(&text);
-    if found != record.config_sha256 {
-        return Err(PrepareError::ConfigChanged { path, found, expected: record.config_sha256 });
+    if digest(&text) != record.config_sha256 {
+        let changes = changed_since(folder, &config::parse(&path.display().to_string(), &text, registry)?);
+        return Err(PrepareError::ConfigChanged { path, changes });
     }
     let document = Document::parse(&path.display().to_string(), &text)?;
     let planned = plan_document(&document, registry, MachineFacts::read())?;
+    let orchestrator = match (options.orchestrator, &record.orchestrator) {
+        (None, Some(before)) if !before.inside_master => Some(endpoint_of(folder, before)?),
+        (given, _) => given,
+    };
     let given = Given {
         config_file: record.config_file,
         run_id: record.run_id,
         seed: record.seed,
         working_directory: record.working_directory,
         mock: record.mock,
-        debug: options.debug,
+        debug: options.debug || record.debug,
         skip_infra: options.skip_infra,
-        keep: options.keep,
+        keep: options.keep || record.keep,
         // Hosts that are there carry them in their tags.
         owner: record.owner.or(options.owner),
         expires_at: record.expires_at,
-        orchestrator: options.orchestrator,
+        orchestrator,
+        on_interrupt: options.on_interrupt,
         resumed: true,
     };
     prepare(home, registry, planned, given).await
 }
 
+/// What was edited, as far as it is known what the run was started with.
+fn changed_since(folder: &RunFolder, config: &RunConfig) -> Vec<String> {
+    let started = fs_err::read(folder.started_config()).ok();
+    let started = started.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let found = started.map(|started| changes::changes(&started, &values_of(config)));
+    found.filter(|found| !found.is_empty()).unwrap_or_else(|| vec!["its text".to_owned()])
+}
+
+fn values_of(config: &RunConfig) -> serde_json::Value {
+    let mut values = serde_json::to_value(config).expect("a config is plain data");
+    if let Some(values) = values.as_object_mut() {
+        values.remove("file");
+    }
+    values
+}
+
 /// What differs between a new run and one that is taken up again.
-struct Given {
-    config_file: PathBuf,
-    run_id: RunId,
-    seed: u64,
-    working_directory: PathBuf,
-    mock: bool,
-    debug: bool,
-    skip_infra: bool,
-    keep: bool,
-    owner: Option<OwnerId>,
-    expires_at: Option<i64>,
-    orchestrator: Option<Endpoint>,
-    resumed: bool,
+pub(super) struct Given {
+    pub(super) config_file: PathBuf,
+    pub(super) run_id: RunId,
+    pub(super) seed: u64,
+    pub(super) working_directory: PathBuf,
+    pub(super) mock: bool,
+    pub(super) debug: bool,
+    pub(super) skip_infra: bool,
+    pub(super) keep: bool,
+    pub(super) owner: Option<OwnerId>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) orchestrator: Option<Endpoint>,
+    pub(super) on_interrupt: OnInterrupt,
+    pub(super) resumed: bool,
 }
 
 async fn prepare(
@@ -227,6 +271,8 @@ async fn prepare(
         let image = config.task_runners.image.as_deref();
         let providers = provider_tasks(&plan, registry, image, folders).await?;
         let hosts = hosts(home, &config, &plan, &providers, &given, &program).await?;
+        let manifests = providers.iter().filter_map(ProviderTask::terraform);
+        credentials::check(manifests.map(|task| (task.planned.name.as_str(), &task.manifest))).await?;
         (providers, hosts)
     };
     let limits = &config.limits;
@@ -247,6 +293,8 @@ async fn prepare(
         orchestrator,
         hosts,
         keep: given.keep,
+        on_interrupt: given.on_interrupt,
+        config_values: values_of(&config),
         config_file: given.config_file,
         config_sha256: digest(&config.text),
         config_text: config.text,
@@ -258,55 +306,6 @@ async fn prepare(
         ttl_seconds: u64::from(limits.ttl_minutes) * 60,
         resumed: given.resumed,
     })
-}
-
-/// Hosts in a cloud need an orchestrator with a public address.
-fn check_reach(plan: &Plan, orchestrator: &OrchestratorSource) -> Result<(), PrepareError> {
-    let far = plan.providers.iter().filter(|provider| {
-        provider.driver != Driver::Local && provider.orchestrator == OrchestratorKind::Public
-    });
-    let names: Vec<String> = far.map(|provider| format!("`{}`", provider.name)).collect();
-    if names.is_empty() || orchestrator.is_public() { Ok(()) } else { Err(PrepareError::NotReachable(names)) }
-}
-
-/// What hosts are made with, where some are; every folder is rendered once to see that it can be.
-async fn hosts(
-    home: &Home,
-    config: &RunConfig,
-    plan: &Plan,
-    providers: &[ProviderTask],
-    given: &Given,
-    program: &Path,
-) -> Result<Option<Hosts>, PrepareError> {
-    let tasks: Vec<&TerraformTask> = providers.iter().filter_map(ProviderTask::terraform).collect();
-    if tasks.is_empty() {
-        return Ok(None);
-    }
-    let tools = Tools::find()?;
-    let source = &plan.runner_source;
-    let programs = match tasks.iter().any(|task| task.takes_binaries()) {
-        true => programs::gather(source, MachineFacts::read().arch, program, &home.programs()).await?,
-        false => Vec::new(),
-    };
-    let ttl = i64::from(plan.ttl_minutes) * 60;
-    let facts = HostFacts {
-        run_id: given.run_id.clone(),
-        owner: OwnerId::resolve(given.owner.clone())?,
-        ruby_version: config.ruby_version.clone(),
-        mock: given.mock,
-        debug: given.debug,
-        ttl_minutes: plan.ttl_minutes,
-        expires_at: given.expires_at.unwrap_or_else(|| jiff::Timestamp::now().as_second() + ttl),
-        runner: Runner::new(source, programs::served(&programs)),
-    };
-    // As long as the real one.
-    let key = run_key(&Secret::new("none"), &given.run_id, facts.expires_at);
-    let looks = facts.with(key, home.run(&given.run_id).meta_state());
-    for task in tasks {
-        let failed = |source| PrepareError::Render { provider: task.planned.name.clone(), source };
-        task.render(&looks, &facts.runner).map_err(failed)?;
-    }
-    Ok(Some(Hosts { facts, programs, tools, init_cache: home.init_cache(), ledger: Ledger::of(home) }))
 }
 
 fn effective_workload(config: &RunConfig, mock: bool) -> Workload {
@@ -325,50 +324,6 @@ fn workload_folders(workload: &Workload, callers: &Path) -> Vec<PathBuf> {
     };
     let elsewhere = own.filter(|own| !own.starts_with(callers));
     std::iter::once(callers.to_owned()).chain(elsewhere).collect()
-}
-
-async fn provider_tasks(
-    plan: &Plan,
-    registry: &Registry,
-    image: Option<&str>,
-    folders: Vec<PathBuf>,
-) -> Result<Vec<ProviderTask>, PrepareError> {
-    let local = plan.providers.iter().filter(|provider| provider.driver == Driver::Local);
-    let container = if local.flat_map(|p| &p.instance_types).any(is_container) {
-        let image = image.unwrap_or(docker::DEFAULT_IMAGE).to_owned();
-        Some(Container { engine: docker::reachable_engine().await?, image, folders })
-    } else {
-        None
-    };
-    let task = |provider: &PlannedProvider| {
-        let driven = match provider.driver {
-            Driver::Local => Driven::Local(local_aliases(provider, container.as_ref())),
-            Driver::Terraform => Driven::Terraform(Arc::new(load(provider, registry)?)),
-        };
-        Ok(ProviderTask { name: provider.name.clone(), phase: provider.phase, driven })
-    };
-    plan.providers.iter().map(task).collect()
-}
-
-fn load(provider: &PlannedProvider, registry: &Registry) -> Result<TerraformTask, PrepareError> {
-    let backend = registry.get(&provider.backend).expect("the plan was made with this registry");
-    TerraformTask::load(provider, backend)
-        .map_err(|source| PrepareError::Module { provider: provider.name.clone(), source })
-}
-
-fn is_container(planned: &PlannedType) -> bool {
-    planned.instance_type == DOCKER
-}
-
-fn local_aliases(provider: &PlannedProvider, container: Option<&Container>) -> Vec<LocalAlias> {
-    let aliases = provider.instance_types.iter().map(|planned| LocalAlias {
-        alias: planned.alias.clone(),
-        instance_type: planned.instance_type.clone(),
-        // No more side by side than there are tasks: the others would only wait.
-        slots: planned.effective_vcpu.min(planned.tasks) as usize,
-        container: container.filter(|_| is_container(planned)).cloned(),
-    });
-    aliases.collect()
 }
 
 fn plan_facts(provider: &PlannedProvider) -> impl Iterator<Item = PlanFact> {
@@ -407,6 +362,8 @@ impl Prepared {
             working_directory: self.working_directory.clone(),
             seed: self.create.seed,
             mock: self.mock,
+            debug: self.debug,
+            keep: self.keep,
             orchestrator: None,
             tasks: TaskCounts { total, pending: total, ..TaskCounts::default() },
             providers: self.providers.iter().map(ProviderTask::new_record).collect(),
@@ -418,7 +375,7 @@ impl Prepared {
 }
 
 impl ProviderTask {
-    fn terraform(&self) -> Option<&TerraformTask> {
+    pub(super) fn terraform(&self) -> Option<&TerraformTask> {
         match &self.driven {
             Driven::Terraform(task) => Some(task),
             Driven::Local(_) => None,

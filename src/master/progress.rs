@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use async_trait::async_trait;
+
 use crate::api::{Event, RunId, RunStatus, TaskCounts};
+use crate::plan::Cost;
 use crate::terraform::{self, FailureClass, Operation};
 
 #[derive(Debug, Clone)]
@@ -10,6 +13,12 @@ pub enum MasterEvent {
     Started {
         run_id: RunId,
         total_tasks: u64,
+    },
+    /// What is going to be made in clouds, and what it costs at worst.
+    Hosts {
+        count: u64,
+        cost: Cost,
+        ttl_minutes: u32,
     },
     OrchestratorReady {
         url: String,
@@ -50,6 +59,12 @@ pub enum MasterEvent {
         next_step: String,
         hosts: usize,
     },
+    /// A host did not come up; it is replaced, or given up.
+    HostMissing {
+        name: String,
+        host: String,
+        replaced: bool,
+    },
     ProviderSettled {
         name: String,
         status: String,
@@ -70,7 +85,14 @@ pub enum MasterEvent {
     },
 }
 
-/// Receives the stream. Implementations must return quickly.
+/// Receives the stream.
+#[async_trait]
 pub trait Progress: Send + Sync {
+    /// Must return quickly.
     fn tell(&self, event: &MasterEvent);
+
+    /// Asks whether hosts of an interrupted run are to be left running. No, where nobody answers.
+    async fn ask_to_keep(&self) -> bool {
+        false
+    }
 }

@@ -26,6 +26,11 @@ pub struct RunRecord {
     /// Seed of the order in which tasks are handed out.
     pub seed: u64,
     pub mock: bool,
+    #[serde(default)]
+    pub debug: bool,
+    /// Hosts are left running at the end.
+    #[serde(default)]
+    pub keep: bool,
     /// Where the run's orchestrator answers (or answered).
     #[serde(default)]
     pub orchestrator: Option<OrchestratorRecord>,

@@ -99,6 +99,8 @@ impl Plan {
                 instance_type: planned.instance_type.clone(),
                 alias: planned.alias.clone(),
                 count: planned.tasks,
+                // Whoever makes the hosts says when they are made.
+                unsettled: provider.driver == Driver::Terraform,
             })
         });
         groups.collect()

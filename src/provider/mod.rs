@@ -8,6 +8,7 @@
 //! ```
 
 mod catalog;
+mod credentials;
 mod folder;
 mod machine;
 mod manifest;

@@ -18,7 +18,10 @@ pub enum Command {
     Init {
         backend: bool,
     },
-    Apply,
+    /// Makes what the module says, and the resources at these addresses anew.
+    Apply {
+        replaced: Vec<String>,
+    },
     Destroy,
     /// Exits with 0 where nothing would change, with 2 where something would.
     Plan,
@@ -45,7 +48,7 @@ impl Command {
             Command::Version => ("version", vec!["-json"]),
             Command::Init { backend: true } => ("init", vec!["-input=false", "-no-color", lock]),
             Command::Init { backend: false } => ("init", vec!["-input=false", "-no-color", "-backend=false"]),
-            Command::Apply => {
+            Command::Apply { .. } => {
                 ("apply", vec!["-input=false", "-no-color", "-json", "-auto-approve", lock, parallel])
             }
             Command::Destroy => {
@@ -61,8 +64,12 @@ impl Command {
             Command::Untaint { address } => ("untaint", vec!["-no-color", lock, address]),
         };
         let mut arguments: Vec<String> = [name].into_iter().chain(options).map(str::to_owned).collect();
-        if let Command::Show { file: Some(file) } = self {
-            arguments.push(file.display().to_string());
+        match self {
+            Command::Show { file: Some(file) } => arguments.push(file.display().to_string()),
+            Command::Apply { replaced } => {
+                arguments.extend(replaced.iter().map(|address| format!("-replace={address}")));
+            }
+            _ => {}
         }
         arguments
     }
@@ -89,8 +96,9 @@ mod tests {
         assert_eq!(line(Command::Init { backend: true }), "init -input=false -no-color -lock-timeout=30s");
         assert_eq!(line(Command::Init { backend: false }), "init -input=false -no-color -backend=false");
         assert_eq!(
-            line(Command::Apply),
-            "apply -input=false -no-color -json -auto-approve -lock-timeout=30s -parallelism=30"
+            line(Command::Apply { replaced: vec!["x.host[\"a-0\"]".to_owned()] }),
+            "apply -input=false -no-color -json -auto-approve -lock-timeout=30s -parallelism=30 \
+             -replace=x.host[\"a-0\"]"
         );
         assert_eq!(
             line(Command::Destroy),

@@ -104,7 +104,25 @@ struct FileInstance {
     attributes: Map<String, Value>,
 }
 
+impl Resource {
+    /// Its key, where it is one of several of a resource with `for_each`.
+    pub fn key(&self) -> Option<String> {
+        let index = self.address.strip_suffix(']')?.rsplit_once('[')?.1;
+        serde_json::from_str(index).ok()
+    }
+}
+
 impl State {
+    /// What has to be made anew for a host to be: the resource with its id, else all with its key.
+    pub fn addresses_of(&self, key: &str, id: &str) -> Vec<String> {
+        let of_key = || self.resources.iter().filter(|resource| resource.key().as_deref() == Some(key));
+        let exact: Vec<String> = of_key()
+            .filter(|resource| resource.id.as_deref() == Some(id))
+            .map(|resource| resource.address.clone())
+            .collect();
+        if exact.is_empty() { of_key().map(|resource| resource.address.clone()).collect() } else { exact }
+    }
+
     /// Reads one file; `None` where there is none. An empty file is not a state.
     pub fn read(path: &Path) -> Result<Option<State>, StateError> {
         match fs_err::read(path) {
@@ -253,6 +271,16 @@ mod tests {
         assert_eq!(state.belongs_to("r1"), Some(true));
         assert_eq!(state.belongs_to("r2"), Some(false));
         assert_eq!(State::default().belongs_to("r1"), None);
+    }
+
+    #[test]
+    fn a_host_is_made_anew_by_its_own_resource_where_that_is_known() {
+        let state = State::parse(Path::new("s"), STATE.as_bytes()).unwrap();
+        assert_eq!(state.resources[0].key().as_deref(), Some("a-0"));
+        assert_eq!(state.resources[1].key(), None, "a number is no key");
+        assert_eq!(state.addresses_of("a-0", "i-1"), ["x_machine.host[\"a-0\"]"]);
+        assert_eq!(state.addresses_of("a-0", "vm-7"), ["x_machine.host[\"a-0\"]"]);
+        assert!(state.addresses_of("a-1", "i-1").is_empty());
     }
 
     #[test]

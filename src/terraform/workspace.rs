@@ -155,7 +155,19 @@ impl Workspace {
     /// Makes what the module says, or goes on making it. After any error but [`TerraformError::Busy`] look
     /// at [`TerraformError::needs_sweep`] before applying again.
     pub async fn apply(&self, watcher: Watcher<'_>) -> Result<Applied, TerraformError> {
-        let progress = self.operate(Operation::Apply, &Command::Apply, watcher).await?;
+        let progress =
+            self.operate(Operation::Apply, &Command::Apply { replaced: Vec::new() }, watcher).await?;
+        self.applied(progress)
+    }
+
+    /// As [`Workspace::apply`], and makes the resources at these addresses anew.
+    pub async fn apply_replacing(
+        &self,
+        addresses: &[String],
+        watcher: Watcher<'_>,
+    ) -> Result<Applied, TerraformError> {
+        let command = Command::Apply { replaced: addresses.to_vec() };
+        let progress = self.operate(Operation::Apply, &command, watcher).await?;
         self.applied(progress)
     }
 

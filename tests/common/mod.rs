@@ -43,9 +43,17 @@ impl Sandbox {
     pub fn bench(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["BENCH_HOME", "BENCH_LOG", "BENCH_API_KEY", "BENCH_RUN_KEY", "BENCH_PROVIDER_PATH"] {
+        for name in [
+            "BENCH_HOME",
+            "BENCH_LOG",
+            "BENCH_API_KEY",
+            "BENCH_RUN_KEY",
+            "BENCH_PROVIDER_PATH",
+            "BENCH_OWNER",
+        ] {
             command.env_remove(name);
         }
+        command.env("XDG_STATE_HOME", self.path().join("state"));
         command
     }
 

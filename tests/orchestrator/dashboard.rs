@@ -20,6 +20,7 @@ async fn busy_server() -> Server {
             instance_type: format!("{alias}.large"),
             alias: alias.parse().unwrap(),
             count,
+            unsettled: false,
         };
         run.tasks.push(group);
     }

@@ -76,6 +76,7 @@ pub fn create(run: &str, count: u32) -> CreateRun {
             instance_type: "process".into(),
             alias: "here".parse().unwrap(),
             count,
+            unsettled: false,
         }],
         lease_seconds: 60,
         max_attempts: 4,

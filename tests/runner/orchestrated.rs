@@ -45,6 +45,7 @@ fn run_of(script: &str, count: u32, lease_seconds: u32) -> CreateRun {
             instance_type: "process".into(),
             alias: "here".parse().unwrap(),
             count,
+            unsettled: false,
         }],
         lease_seconds,
         max_attempts: 4,

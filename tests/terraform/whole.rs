@@ -33,6 +33,7 @@ fn tasks() -> CreateRun {
         instance_type: instance_type.into(),
         alias: alias.parse().unwrap(),
         count,
+        unsettled: false,
     };
     CreateRun {
         run_id: RUN_ID.parse().unwrap(),

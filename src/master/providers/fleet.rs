@@ -69,9 +69,6 @@ impl Fleet {
                 self.under_way -= 1;
                 self.able.remove(&name);
             }
-            News::Failed { hosts, .. } if hosts.is_empty() => {
-                self.able.remove(&name);
-            }
             News::Failed { .. } | News::Up(_) => {}
         }
         Some((name, news))
@@ -85,7 +82,7 @@ impl Fleet {
     /// Tells all of them to go, those that are started later too.
     pub fn leave(&self, how: Leave) {
         self.leave.send_if_modified(|leave| {
-            let worse = *leave != how && *leave != Leave::AtOnce;
+            let worse = *leave != how && matches!(*leave, Leave::No | Leave::Told);
             if worse {
                 *leave = how;
             }

@@ -6,9 +6,11 @@
 //!    └──── News ◀────────┘     every task ends after it was told to leave, or by itself
 //! ```
 
+mod boot;
 mod fleet;
 mod render;
 mod terraform;
+mod watch;
 
 use std::sync::Arc;
 

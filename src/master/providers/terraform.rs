@@ -1,18 +1,23 @@
 //! One provider instance with Terraform, from its first file to the end of its last host.
 //!
 //! ```text
-//!  files ─▶ init ─▶ apply ─▶ News::Up or Failed ─▶ (asked to leave) ─▶ destroy, or kept
-//!                     ▲ one interrupt, where the run is cancelled meanwhile
+//!  intent ─▶ files ─▶ init ─▶ apply ─▶ hosts watched until they are there ─▶ settled
+//!                      ▲ one interrupt, where the run is cancelled meanwhile    │ (asked to leave)
+//!                      └── the missing ones replaced, once                      ▼
+//!                                                                       destroy, or kept
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::fleet::Line;
 use super::{End, News};
+use crate::api::Alias;
+use crate::client::Client;
 use crate::ledger::{FactKind, Intent, Ledger, LedgerError, Made};
-use crate::master::leave::{Leave, asked};
+use crate::master::leave::{Leave, asked, cancelled};
 use crate::master::progress::{MasterEvent, Progress};
 use crate::master::record::{HostRecord, Leftover};
 use crate::render::Files;
@@ -24,15 +29,19 @@ use crate::terraform::{
 /// Another try of a destroy costs nothing; what is still there after this many is named.
 const DESTROY_TRIES: u32 = 3;
 
-/// What one provider instance is made from.
+/// What one provider instance is made from, and how it is watched.
 pub struct TerraformProvider {
     pub name: String,
+    pub aliases: Vec<Alias>,
     pub workspace: Workspace,
     pub cache: InitCache,
     pub files: Files,
     pub ledger: Ledger,
     /// What is written down before the cloud is called.
     pub intent: Intent,
+    pub orchestrator: Client,
+    /// Longest stay of a host at one stage of its boot.
+    pub boot_timeout: Duration,
     /// Leave the hosts to their deadline.
     pub keep: bool,
     pub progress: Arc<dyn Progress>,
@@ -41,25 +50,18 @@ pub struct TerraformProvider {
 /// Makes the hosts, waits for the end of the run, removes them.
 pub async fn serve(provider: TerraformProvider, line: Line) -> End {
     let mut leave = line.leave.clone();
-    let error = match provider.bring_up(&mut leave).await {
-        Ok(Some(applied)) => {
-            let hosts = HostRecord::list(&applied.instances);
-            provider
-                .progress
-                .tell(&MasterEvent::ProviderUp { name: provider.name.clone(), hosts: hosts.len() });
-            provider.note(FactKind::Applied { made: provider.made() });
-            line.tell(News::Up(hosts));
-            None
-        }
-        // Nothing was begun, and nothing is wanted any more.
-        Ok(None) => return End::default(),
-        Err(SetUpError::Terraform(TerraformError::Interrupted { .. })) if *leave.borrow() != Leave::No => {
-            None
-        }
-        Err(error) => Some(provider.failed(&error, &line)),
+    let set_up = provider.set_up(&mut leave).await;
+    let (hosts, mut error) = match set_up {
+        Ok(Some(applied)) => (provider.came_up(&applied, &line), None),
+        // Nothing is wanted any more; an earlier master may have begun something.
+        Ok(None) => (Vec::new(), None),
+        Err(error) if error.was_wanted(&leave) => (Vec::new(), None),
+        Err(error) => provider.failed(&error, &line),
     };
+    let watched = provider.watch(hosts, error.is_none(), &line).await;
+    error = error.or(watched);
     asked(&mut leave).await;
-    if provider.keep {
+    if provider.keep || *leave.borrow() == Leave::Stay {
         provider.note(FactKind::Kept);
         return End { error, leftovers: Vec::new(), kept: true };
     }
@@ -69,7 +71,7 @@ pub async fn serve(provider: TerraformProvider, line: Line) -> End {
 
 /// Why a provider instance could not be set up.
 #[derive(Debug, thiserror::Error)]
-enum SetUpError {
+pub(super) enum SetUpError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
@@ -77,6 +79,12 @@ enum SetUpError {
 }
 
 impl SetUpError {
+    /// Interrupted because the run is over.
+    pub(super) fn was_wanted(&self, leave: &watch::Receiver<Leave>) -> bool {
+        let interrupted = matches!(self, SetUpError::Terraform(TerraformError::Interrupted { .. }));
+        interrupted && *leave.borrow() != Leave::No
+    }
+
     fn class(&self) -> Option<FailureClass> {
         match self {
             SetUpError::Terraform(error) => error.diagnosis().map(|diagnosis| diagnosis.class),
@@ -84,7 +92,7 @@ impl SetUpError {
         }
     }
 
-    fn next_step(&self) -> String {
+    pub(super) fn next_step(&self) -> String {
         match self {
             SetUpError::Terraform(error) => error.next_step(),
             SetUpError::Ledger(_) => "free disk space or correct the home folder's rights".to_owned(),
@@ -93,30 +101,74 @@ impl SetUpError {
 }
 
 impl TerraformProvider {
-    /// `None` where nothing was ever begun here and the run is over.
-    async fn bring_up(&self, leave: &mut watch::Receiver<Leave>) -> Result<Option<Applied>, SetUpError> {
-        if self.workspace.state()? == JobState::None && *leave.borrow() != Leave::No {
+    /// Makes the hosts, or takes over what an earlier master has begun: its Terraform may still be at work.
+    /// `None` where the run is over.
+    async fn set_up(&self, leave: &mut watch::Receiver<Leave>) -> Result<Option<Applied>, SetUpError> {
+        let adopted = match self.workspace.state()? {
+            JobState::None | JobState::Lost { started: false, .. } => Adopted::Nothing,
+            JobState::Running { .. } | JobState::Ended { .. } | JobState::Lost { .. } => {
+                self.adopt(leave).await?
+            }
+        };
+        match adopted {
+            Adopted::Applied(applied) => Ok(Some(applied)),
+            Adopted::Nothing | Adopted::Destroyed(_) => self.bring_up(&[], leave).await,
+        }
+    }
+
+    async fn adopt(&self, leave: &mut watch::Receiver<Leave>) -> Result<Adopted, TerraformError> {
+        let mut shown = self.shown(Operation::Apply);
+        let adopted = self.workspace.adopt(&mut shown);
+        tokio::pin!(adopted);
+        tokio::select! {
+            adopted = &mut adopted => return adopted,
+            () = cancelled(leave) => {}
+        }
+        self.workspace.interrupt().await?;
+        adopted.await
+    }
+
+    /// Applies, replacing the resources at these addresses. `None` where the run is over.
+    pub(super) async fn bring_up(
+        &self,
+        replaced: &[String],
+        leave: &mut watch::Receiver<Leave>,
+    ) -> Result<Option<Applied>, SetUpError> {
+        if *leave.borrow() != Leave::No {
             return Ok(None);
         }
         self.ledger.intend(&self.intent)?;
         self.workspace.prepare(&self.files)?;
         self.workspace.init(&self.cache).await?;
         let mut shown = self.shown(Operation::Apply);
-        let apply = self.workspace.apply(&mut shown);
-        tokio::pin!(apply);
-        let how = tokio::select! {
-            applied = &mut apply => return Ok(Some(applied?)),
-            how = asked(leave) => how,
+        let apply = async {
+            match replaced {
+                [] => self.workspace.apply(&mut shown).await,
+                addresses => self.workspace.apply_replacing(addresses, &mut shown).await,
+            }
         };
-        if how == Leave::AtOnce {
-            self.workspace.interrupt().await?;
+        tokio::pin!(apply);
+        // A run that ended well meanwhile waits: an interrupt may lose what is being made.
+        tokio::select! {
+            applied = &mut apply => return Ok(Some(applied?)),
+            () = cancelled(leave) => {}
         }
+        self.workspace.interrupt().await?;
         Ok(Some(apply.await?))
     }
 
+    /// Tells what was made.
+    pub(super) fn came_up(&self, applied: &Applied, line: &Line) -> Vec<HostRecord> {
+        let hosts = HostRecord::list(&applied.instances);
+        self.progress.tell(&MasterEvent::ProviderUp { name: self.name.clone(), hosts: hosts.len() });
+        self.note(FactKind::Applied { made: self.made() });
+        line.tell(News::Up(hosts.clone()));
+        hosts
+    }
+
     /// Tells that the set-up failed, and what came up all the same.
-    fn failed(&self, error: &SetUpError, line: &Line) -> String {
-        let hosts = HostRecord::list(&self.workspace.known_instances());
+    fn failed(&self, error: &SetUpError, line: &Line) -> (Vec<HostRecord>, Option<String>) {
+        let hosts = self.known_hosts();
         let next_step = error.next_step();
         self.note(FactKind::Failed { error: crate::cause_chain(error) });
         self.progress.tell(&MasterEvent::ProviderFailed {
@@ -127,12 +179,45 @@ impl TerraformProvider {
             hosts: hosts.len(),
         });
         let error = format!("{}; {next_step}", crate::cause_chain(error));
-        line.tell(News::Failed { error: error.clone(), hosts });
-        error
+        line.tell(News::Failed { error: error.clone(), hosts: hosts.clone() });
+        (hosts, Some(error))
+    }
+
+    /// The hosts of the state, by the module's outputs; an apply that failed may not have written them, then
+    /// by the keys of its resources.
+    fn known_hosts(&self) -> Vec<HostRecord> {
+        let told = self.workspace.known_instances();
+        if !told.is_empty() {
+            return HostRecord::list(&told);
+        }
+        let state = self.workspace.recover().found.map(|(_, state)| state).unwrap_or_default();
+        let mut hosts: Vec<HostRecord> = Vec::new();
+        for resource in state.resources {
+            let Some(key) = resource.key().filter(|key| !hosts.iter().any(|host| host.key == *key)) else {
+                continue;
+            };
+            let alias = key.rsplit_once('-').and_then(|(alias, number)| {
+                number.parse::<u32>().ok()?;
+                self.aliases.iter().find(|known| known.as_str() == alias)
+            });
+            let Some(alias) = alias else { continue };
+            hosts.push(HostRecord {
+                alias: alias.to_string(),
+                key,
+                id: resource.id.unwrap_or_default(),
+                instance_type: String::new(),
+                public_ip: None,
+                private_ip: None,
+            });
+        }
+        hosts
     }
 
     /// Destroys what the state knows, and names what it could not.
     async fn take_down(&self) -> (Option<String>, Vec<Leftover>) {
+        if matches!(self.workspace.state(), Ok(JobState::None)) {
+            return (None, Vec::new());
+        }
         let mut last = None;
         for _ in 0..DESTROY_TRIES {
             match self.destroy().await {

@@ -22,6 +22,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::list_runs, runs::create_run))
         .routes(routes!(runs::show_run))
         .routes(routes!(runs::stop_run))
+        .routes(routes!(runs::settle_provider))
         .routes(routes!(tasks::list_tasks))
         .routes(routes!(tasks::show_task))
         .routes(routes!(tasks::list_attempts))

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 
 use super::answer::Refusal;
 use super::app::App;
-use super::extract::{LongBody, RunPath};
-use crate::api::{CreateRun, RunView};
+use super::extract::{JsonBody, LongBody, RunAndName, RunPath};
+use crate::api::{CreateRun, RunView, Settled};
 
 /// Creates a run, or answers with the one that the same specification created before.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = CreateRun, responses(
@@ -38,6 +38,20 @@ pub async fn list_runs(State(app): State<Arc<App>>) -> Result<Json<Vec<RunView>>
 ))]
 pub async fn show_run(State(app): State<Arc<App>>, RunPath(run): RunPath) -> Result<Json<RunView>, Refusal> {
     Ok(Json(app.store.run(&run).await?))
+}
+
+/// No host of this provider instance is being made any more: its runners may be told `done`, and the pending
+/// tasks of aliases without hosts fail. Can be said again.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/providers/{provider}/settled", tag = "runs",
+    params(("id" = String, Path), ("provider" = String, Path)), request_body = Settled, responses(
+    (status = 200, description = "The run as it is now", body = RunView),
+))]
+pub async fn settle_provider(
+    State(app): State<Arc<App>>,
+    RunAndName(run, provider): RunAndName,
+    JsonBody(settled): JsonBody<Settled>,
+) -> Result<Json<RunView>, Refusal> {
+    Ok(Json(app.store.settle(&run, &provider, settled).await?))
 }
 
 /// Cancels every task of the run that has not ended; runners learn it at their next call.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::api::{
     AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, Deadline, ErrorCode, Event,
     FailRequest, HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, Lease, ReleaseRequest, RunId,
-    RunView, TaskCounts, TaskId, TaskState, TaskView,
+    RunView, Settled, TaskCounts, TaskId, TaskState, TaskView,
 };
 
 use super::StoreStats;
@@ -113,6 +113,8 @@ pub trait Store: Send + Sync + 'static {
     async fn stop_run(&self, run: &RunId) -> Result<RunView, StoreError>;
     /// Moves the deadline of the run's hosts and answers with it; `later` without one only asks.
     async fn deadline(&self, run: &RunId, later: Deadline) -> Result<Deadline, StoreError>;
+    /// No host of this provider instance is being made any more.
+    async fn settle(&self, run: &RunId, provider: &str, settled: Settled) -> Result<RunView, StoreError>;
 
     async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError>;
     async fn heartbeat(

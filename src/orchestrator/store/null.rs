@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::api::{
     Alias, AssignedTask, AttemptView, ClaimRequest, CompleteRequest, CreateRun, Deadline, ErrorCode, Event,
     FailRequest, HeartbeatRequest, HeartbeatResponse, HostEvent, HostView, Lease, ReleaseRequest, RunId,
-    RunStatus, RunView, TaskCounts, TaskId, TaskState, TaskView, Workload, WorkloadKind,
+    RunStatus, RunView, Settled, TaskCounts, TaskId, TaskState, TaskView, Workload, WorkloadKind,
 };
 
 use super::contract::{Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload};
@@ -107,6 +107,10 @@ impl Store for NullStore {
 
     async fn deadline(&self, _run: &RunId, later: Deadline) -> Result<Deadline, StoreError> {
         Ok(later)
+    }
+
+    async fn settle(&self, run: &RunId, _provider: &str, _settled: Settled) -> Result<RunView, StoreError> {
+        Ok(self.run_view(run.clone()))
     }
 
     async fn claim(&self, _run: &RunId, _claim: ClaimRequest) -> Result<Claimed, StoreError> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::api::{
     ClaimRequest, CreateRun, Deadline, ErrorCode, FailRequest, HeartbeatRequest, HostEvent, ReleaseRequest,
-    WorkloadKind,
+    Settled, WorkloadKind,
 };
 
 use super::contract::StoreError;
@@ -87,6 +87,12 @@ pub(super) fn fail(request: &FailRequest) -> Checked {
 
 pub(super) fn release(request: &ReleaseRequest) -> Checked {
     length("reason", &request.reason, 0, 64)
+}
+
+pub(super) fn settled(provider: &str, settled: &Settled) -> Checked {
+    length("provider", provider, 1, 64)?;
+    range("hopeless", settled.hopeless.len(), 0, MAX_GROUPS)?;
+    length("message", &settled.message, 0, 10_000)
 }
 
 pub(super) fn host_event(host: &str, event: &HostEvent) -> Checked {

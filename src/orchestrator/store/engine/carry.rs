@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::api::{ClaimRequest, CreateRun, ErrorCode, HeartbeatResponse, RunId, RunView, TaskId, TaskView};
+use crate::api::{
+    ClaimRequest, CreateRun, ErrorCode, HeartbeatResponse, RunId, RunView, Settled, TaskId, TaskView,
+};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
 use crate::orchestrator::store::rules::{RunKey, RunState, Take};
@@ -36,6 +38,10 @@ impl<B: Backend> Writer<B> {
             }
             Command::Deadline { run, later, reply } => {
                 let answer = self.on_run(&run, |run| run.move_deadline(later)).await;
+                self.hold(reply, answer)
+            }
+            Command::Settle { run, provider, settled, reply } => {
+                let answer = self.settle_provider(&run, &provider, &settled).await;
                 self.hold(reply, answer)
             }
             Command::Claim { run, claim, reply } => {
@@ -139,6 +145,17 @@ impl<B: Backend> Writer<B> {
             run.view()
         };
         let answer = self.on_run(id, stop).await?;
+        self.save_bulk().await?;
+        Ok(answer)
+    }
+
+    async fn settle_provider(&mut self, id: &RunId, provider: &str, settled: &Settled) -> Outcome<RunView> {
+        let now = self.clock.now_ms();
+        let settle = |run: &mut RunState| {
+            run.settle(provider, settled, now);
+            run.view()
+        };
+        let answer = self.on_run(id, settle).await?;
         self.save_bulk().await?;
         Ok(answer)
     }

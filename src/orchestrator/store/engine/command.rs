@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::api::{
     ClaimRequest, CompleteRequest, CreateRun, Deadline, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskId, TaskView,
+    HostEvent, HostView, ReleaseRequest, RunId, RunView, Settled, TaskId, TaskView,
 };
 use crate::orchestrator::store::contract::{Claimed, LeaseInfo, Scope, StoreError, Swept, Upload};
 
@@ -15,6 +15,7 @@ pub enum Command {
     CreateRun { run: Box<CreateRun>, spec: String, reply: Reply<(RunView, bool)> },
     StopRun { run: RunId, reply: Reply<RunView> },
     Deadline { run: RunId, later: Deadline, reply: Reply<Deadline> },
+    Settle { run: RunId, provider: String, settled: Settled, reply: Reply<RunView> },
     Claim { run: RunId, claim: Box<ClaimRequest>, reply: Reply<Claimed> },
     OnTask { scope: Scope, task: TaskId, call: TaskCall },
     HostEvent { run: RunId, host: String, event: Box<HostEvent>, reply: Reply<()> },
@@ -31,7 +32,7 @@ impl Command {
     pub fn refuse(self, error: StoreError) {
         match self {
             Command::CreateRun { reply, .. } => send(reply, Err(error)),
-            Command::StopRun { reply, .. } => send(reply, Err(error)),
+            Command::StopRun { reply, .. } | Command::Settle { reply, .. } => send(reply, Err(error)),
             Command::Deadline { reply, .. } => send(reply, Err(error)),
             Command::Claim { reply, .. } => send(reply, Err(error)),
             Command::OnTask { call, .. } => call.refuse(error),

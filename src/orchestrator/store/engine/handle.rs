@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{
     AttemptView, ClaimRequest, CompleteRequest, CreateRun, Deadline, Event, FailRequest, HeartbeatRequest,
-    HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, TaskCounts, TaskId, TaskView,
+    HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, Settled, TaskCounts, TaskId,
+    TaskView,
 };
 use crate::orchestrator::store::contract::{
     Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
@@ -116,6 +117,12 @@ impl Store for Engine {
     async fn deadline(&self, run: &RunId, later: Deadline) -> Result<Deadline, StoreError> {
         validate::deadline(later)?;
         self.ask(|reply| Command::Deadline { run: run.clone(), later, reply }).await
+    }
+
+    async fn settle(&self, run: &RunId, provider: &str, settled: Settled) -> Result<RunView, StoreError> {
+        validate::settled(provider, &settled)?;
+        let (run, provider) = (run.clone(), provider.to_owned());
+        self.ask(|reply| Command::Settle { run, provider, settled, reply }).await
     }
 
     async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError> {

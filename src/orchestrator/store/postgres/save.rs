@@ -26,7 +26,7 @@ const SAVE_ATTEMPTS: &str =
     "INSERT INTO attempts SELECT * FROM json_populate_recordset(NULL::attempts, $1::text::json)";
 const SAVE_GROUPS: &str = "UPDATE groups g SET pending = n.pending, claimed = n.claimed, \
     running = n.running, completed = n.completed, failed = n.failed, cancelled = n.cancelled, \
-    head = n.head, wanted_at = n.wanted_at \
+    head = n.head, wanted_at = n.wanted_at, settled = n.settled \
     FROM json_populate_recordset(NULL::groups, $1::text::json) n WHERE g.run = n.run AND g.grp = n.grp";
 const SAVE_HOSTS: &str = "INSERT INTO hosts (run, host, version, provider, alias, stage, message, drained, \
     quick_failures, completed, seen_at) SELECT run, host, $2, provider, alias, stage, message, drained, \

@@ -80,6 +80,7 @@ pub struct GroupChange {
     pub counts: TaskCounts,
     pub head: TaskId,
     pub wanted_at: Millis,
+    pub settled: bool,
 }
 
 impl Dirty {
@@ -118,7 +119,7 @@ impl RunState {
         let group = |index: usize| {
             let group = &self.groups[index];
             let (counts, head, wanted_at) = (group.counts, group.head, group.wanted_at);
-            GroupChange { group: index, counts, head, wanted_at }
+            GroupChange { group: index, counts, head, wanted_at, settled: group.settled }
         };
         let (status, finished_at, deadline) = (self.row.status, self.row.finished_at, self.row.deadline);
         let row = RunChange { status, finished_at, deadline };

@@ -45,17 +45,21 @@ impl RunState {
         }
         let drained = self.hosts.get(&host).is_some_and(|host| host.drained);
         if drained || self.row.status != RunStatus::Running {
-            return self.told_done(claim);
+            return self.dismiss(claim, &groups);
         }
         let first = groups.iter().filter_map(|group| self.groups[*group].queue.first().copied()).min();
         match first {
             Some(id) => self.hand_out(id, claim, host, now),
-            None if groups.iter().all(|group| self.groups[*group].is_over()) => self.told_done(claim),
+            None if groups.iter().all(|group| self.groups[*group].is_over()) => self.dismiss(claim, &groups),
             None => Claimed::Nothing,
         }
     }
 
-    fn told_done(&mut self, claim: &ClaimRequest) -> Claimed {
+    /// Nothing is left for this runner. It is told so once no host of its provider instance is being made.
+    fn dismiss(&mut self, claim: &ClaimRequest, groups: &[usize]) -> Claimed {
+        if groups.iter().any(|group| !self.groups[*group].settled) {
+            return Claimed::Nothing;
+        }
         if let Some(runner) = self.runners.get_mut(&claim.runner_id)
             && !runner.gone
         {

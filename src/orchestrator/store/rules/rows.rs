@@ -47,6 +47,8 @@ pub struct GroupRow {
     pub head: TaskId,
     /// When a runner that could take these tasks was last heard of.
     pub wanted_at: Millis,
+    /// No host for these tasks is being made any more: who finds none may go.
+    pub settled: bool,
     /// Pending tasks that are in memory, in order. Pending tasks from `fetched_to` on may not be.
     pub queue: BTreeSet<TaskId>,
     pub fetched_to: TaskId,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::api::{CreateRun, Deadline, EventKind, RunStatus, RunView, TaskCounts, TaskId, TaskState};
+use crate::api::{
+    CreateRun, Deadline, EventKind, RunStatus, RunView, Settled, TaskCounts, TaskId, TaskState,
+};
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::words::Word;
 use crate::words::count;
@@ -53,6 +55,7 @@ impl RunState {
                 },
                 head: first_task,
                 wanted_at: now,
+                settled: !group.unsettled,
                 queue: Default::default(),
                 fetched_to: first_task,
             })
@@ -127,6 +130,26 @@ impl RunState {
         self.dirty.run = true;
         self.dirty.queue = true;
         self.event(now, kind, None, Some(status.word().to_owned()));
+    }
+
+    /// No host of the provider instance is being made any more: its runners may be told `done`. Pending tasks
+    /// of hopeless aliases fail. Can be said again, also of a run that has ended.
+    pub fn settle(&mut self, provider: &str, settled: &Settled, now: Millis) {
+        for index in 0..self.groups.len() {
+            if self.groups[index].provider != provider {
+                continue;
+            }
+            self.groups[index].settled = !settled.hosts_stay;
+            self.dirty.groups.insert(index);
+            let hopeless = settled.hopeless.contains(&self.groups[index].alias);
+            if hopeless && self.groups[index].counts.pending > 0 {
+                let ended = self.end_pending(index, TaskState::Failed, "no_hosts");
+                let detail = format!("no_hosts: {ended} tasks, {}", settled.message);
+                self.group_event(index, now, EventKind::TaskFailed, detail);
+            }
+        }
+        self.dirty.queue = true;
+        self.finish_run_if_over(now);
     }
 
     /// The orchestrator was away for this long: nobody could renew a lease or claim a task meanwhile.

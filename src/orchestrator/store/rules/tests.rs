@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{
     AttemptOutcome, ClaimRequest, CompleteRequest, CreateRun, FailKind, FailRequest, HeartbeatRequest,
-    ReleaseRequest, TaskId, TaskState,
+    ReleaseRequest, Settled, TaskId, TaskState,
 };
 use crate::orchestrator::store::contract::Claimed;
 use crate::orchestrator::store::order::interleaved;
@@ -303,4 +303,32 @@ fn counts_that_are_ahead_of_the_rows_are_put_right() {
     assert_eq!(run.take_changes(Take::All).groups.len(), 1);
     run.recount();
     assert!(run.dirty.is_empty(), "right already");
+}
+
+#[test]
+fn who_finds_no_task_waits_until_the_provider_instance_has_settled() {
+    let mut run = run_with(1, 0);
+    run.groups.iter_mut().for_each(|group| group.settled = false);
+    run.stop(1);
+    let claim = claim_by(0, 0, 0);
+    assert!(matches!(run.claim(&claim, 2), Claimed::Nothing), "its host may be in the making");
+    let stay = Settled { hosts_stay: true, ..Settled::default() };
+    run.settle("p", &stay, 3);
+    assert!(matches!(run.claim(&claim, 4), Claimed::Nothing), "hosts that are kept are not sent home");
+    run.settle("other", &Settled::default(), 5);
+    assert!(matches!(run.claim(&claim, 6), Claimed::Nothing), "another provider instance has settled");
+    run.settle("p", &Settled::default(), 7);
+    assert!(matches!(run.claim(&claim, 8), Claimed::Done));
+}
+
+#[test]
+fn tasks_of_an_alias_without_hosts_fail_and_the_others_stay() {
+    let mut run = run_with(1, 0);
+    let hopeless = vec!["b".parse().expect("an alias")];
+    run.settle("p", &Settled { hopeless, message: "none came up".into(), hosts_stay: false }, 1);
+    let counts: Vec<_> = run.groups.iter().map(|group| (group.counts.pending, group.counts.failed)).collect();
+    assert_eq!(counts, [(u64::from(TASKS), 0), (0, u64::from(TASKS))]);
+    let hopeless = vec!["a".parse().expect("an alias")];
+    run.settle("p", &Settled { hopeless, ..Settled::default() }, 2);
+    assert_eq!(run.row.status, crate::api::RunStatus::Failed, "a run that nobody works on has ended");
 }

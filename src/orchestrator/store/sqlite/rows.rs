@@ -182,6 +182,7 @@ fn group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
         counts: counts(row)?,
         head,
         wanted_at: row.get("wanted_at")?,
+        settled: row.get("settled")?,
         queue: Default::default(),
         fetched_to: head,
     })

@@ -92,7 +92,8 @@ impl Saver {
         let run = RunState::create(&new.run, new.spec, key, first, new.now);
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO groups (run, grp, provider, instance_type, alias, total, pending, claimed, running, \
-             completed, failed, cancelled, head, wanted_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?)",
+             completed, failed, cancelled, head, wanted_at, settled) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?)",
         )?;
         for (index, group) in run.groups.iter().enumerate() {
             let alias = group.alias.as_str();
@@ -106,7 +107,8 @@ impl Saver {
                 total,
                 total,
                 group.head,
-                group.wanted_at
+                group.wanted_at,
+                group.settled
             ])?;
         }
         let mut insert = self.connection.prepare_cached(
@@ -230,7 +232,7 @@ impl Saver {
 
     fn save_groups(&self, changes: &Changes) -> Saved {
         let sql = "UPDATE groups SET pending = ?, claimed = ?, running = ?, completed = ?, failed = ?, \
-                   cancelled = ?, head = ?, wanted_at = ? WHERE run = ? AND grp = ?";
+                   cancelled = ?, head = ?, wanted_at = ?, settled = ? WHERE run = ? AND grp = ?";
         for group in &changes.groups {
             let counts = &group.counts;
             let values = params![
@@ -242,6 +244,7 @@ impl Saver {
                 as_i64(counts.cancelled),
                 group.head,
                 group.wanted_at,
+                group.settled,
                 changes.run,
                 as_i64(group.group),
             ];

@@ -49,6 +49,7 @@ pub struct Group {
     cancelled: u64,
     head: TaskId,
     wanted_at: Millis,
+    settled: bool,
 }
 
 impl Group {
@@ -68,6 +69,7 @@ impl Group {
             cancelled: row.counts.cancelled,
             head: row.head,
             wanted_at: row.wanted_at,
+            settled: row.settled,
         }
     }
 }
@@ -90,6 +92,7 @@ impl From<Group> for GroupRow {
             counts,
             head: row.head,
             wanted_at: row.wanted_at,
+            settled: row.settled,
             queue: Default::default(),
             fetched_to: row.head,
         }
@@ -109,6 +112,7 @@ pub struct GroupChange {
     cancelled: u64,
     head: TaskId,
     wanted_at: Millis,
+    settled: bool,
 }
 
 impl GroupChange {
@@ -124,6 +128,7 @@ impl GroupChange {
             cancelled: change.counts.cancelled,
             head: change.head,
             wanted_at: change.wanted_at,
+            settled: change.settled,
         }
     }
 }

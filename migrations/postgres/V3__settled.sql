@@ -1,0 +1,2 @@
+-- Whether a host for these tasks may still be in the making: then nobody who works on them is sent home.
+ALTER TABLE groups ADD COLUMN settled BOOLEAN NOT NULL DEFAULT TRUE;

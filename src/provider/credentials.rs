@@ -1,0 +1,29 @@
+//! Credentials as manifests name them: whether a source is there, and what it is called.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::CredentialSource;
+
+impl CredentialSource {
+    /// Every variable is set and every file is there. Whether they let anybody in is not known from that.
+    pub fn is_there(&self) -> bool {
+        let set = |variable: &String| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        self.env.iter().all(set) && self.files.iter().all(|file| in_home(file).exists())
+    }
+}
+
+impl fmt::Display for CredentialSource {
+    /// `access key (KEY_ID, SECRET)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<&str> = self.env.iter().chain(&self.files).map(String::as_str).collect();
+        write!(f, "{} ({})", self.name, parts.join(", "))
+    }
+}
+
+fn in_home(file: &str) -> PathBuf {
+    match (file.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(file),
+    }
+}

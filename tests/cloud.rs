@@ -1,0 +1,361 @@
+//! `bench run` with Terraform, end to end: the fixture `loopback` makes hosts that are folders and processes of
+//! this machine, so that the whole way is gone in seconds.
+//!
+//! Skipped, with a reason, where there is no Terraform; with `BENCH_REQUIRE_TERRAFORM` set that is a failure.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::{Sandbox, describe, finish, processes_with, read_json, signal, wait_for, wait_until_gone};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+/// Processes of hosts are ended by Terraform, which has returned by then.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the tests can run. Says why not.
+fn terraform_is_there() -> bool {
+    match bench::terraform::Terraform::find() {
+        Ok(_) => true,
+        Err(error) if std::env::var_os("BENCH_REQUIRE_TERRAFORM").is_some() => panic!("{error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            false
+        }
+    }
+}
+
+/// A folder with hosts in it. When it is dropped, none of their processes is left.
+struct Cloud {
+    sandbox: Sandbox,
+    /// Its one run; no other test's hosts have it in their arguments.
+    run: String,
+}
+
+impl Cloud {
+    fn new() -> Cloud {
+        let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        Cloud { sandbox: Sandbox::new(), run: format!("c{}", unique % 1_000_000_000_000) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.sandbox.path().join(name)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.path(".bench/runs").join(&self.run)
+    }
+
+    fn results(&self) -> PathBuf {
+        self.path("results").join(&self.run)
+    }
+
+    /// Provider instances `one` (a host with one task runner) and `two` (a host with two), two tasks each.
+    fn config(&self, one: Value, two: Value, more: Value) -> String {
+        let mut config = json!({
+            "runs_per_instance_type": 2,
+            "task_runners": { "mode": "image", "image": "none", "count": 2 },
+            "workload": { "builtin": "cpu" },
+            "providers": { "one": self.settings(one), "two": self.settings(two) },
+            "one": [{ "instance_type": "single", "alias": "single" }],
+            "two": [{ "instance_type": "double", "alias": "double" }],
+        });
+        for (key, value) in more.as_object().expect("an object") {
+            config[key] = value.clone();
+        }
+        self.sandbox.file("run.json", &config.to_string()).display().to_string()
+    }
+
+    fn settings(&self, more: Value) -> Value {
+        let mut settings = json!({
+            "backend": "loopback",
+            "directory": self.path("hosts"),
+            "program": env!("CARGO_BIN_EXE_bench"),
+        });
+        for (key, value) in more.as_object().expect("an object") {
+            settings[key] = value.clone();
+        }
+        settings
+    }
+
+    fn arguments<'a>(&self, arguments: &[&'a str]) -> Vec<&'a str> {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/providers");
+        arguments.iter().copied().chain(["--infrastructure", fixtures]).collect()
+    }
+
+    fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        self.sandbox.json(&self.arguments(arguments))
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        self.sandbox.spawn(&self.arguments(arguments))
+    }
+
+    /// Folders of hosts that are there.
+    fn hosts(&self) -> Vec<PathBuf> {
+        let below = |path: &Path| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+            entries.map(|entry| entry.path()).collect()
+        };
+        let runs = below(&self.path("hosts"));
+        let mut hosts: Vec<PathBuf> =
+            runs.iter().flat_map(|run| below(run)).flat_map(|provider| below(&provider)).collect();
+        hosts.sort();
+        hosts
+    }
+
+    /// Waits until some host has started its task runners.
+    fn wait_for_host(&self) {
+        wait_for("a host", || {
+            let started = |host: &PathBuf| {
+                std::fs::read_to_string(host.join("pids")).is_ok_and(|pids| !pids.trim().is_empty())
+            };
+            self.hosts().iter().any(started).then_some(())
+        });
+    }
+
+    fn assert_nothing_is_left(&self) {
+        assert!(self.hosts().is_empty(), "hosts are left: {:?}", self.hosts());
+        // Hosts carry the run's name in their arguments, Terraform its folder.
+        wait_until_gone(&self.run, GONE_WITHIN);
+    }
+
+    fn end_hosts(&self) {
+        for host in self.hosts() {
+            let pids = std::fs::read_to_string(host.join("pids")).unwrap_or_default();
+            for pid in pids.lines().filter_map(|line| line.parse::<i32>().ok()) {
+                // Gone already is as good.
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(-pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        drop(std::fs::write(self.path("gate"), ""));
+        self.end_hosts();
+    }
+}
+
+fn provider<'v>(summary: &'v Value, name: &str) -> &'v Value {
+    let all = summary["providers"].as_array().expect("a list");
+    all.iter().find(|provider| provider["name"] == name).expect("the provider instance")
+}
+
+fn journal(cloud: &Cloud) -> Vec<String> {
+    let text = std::fs::read_to_string(cloud.folder().join("journal.jsonl")).unwrap();
+    let step = |line: &str| serde_json::from_str::<Value>(line).unwrap()["step"].as_str().unwrap().to_owned();
+    text.lines().map(step).collect()
+}
+
+#[test]
+fn provider_instances_come_up_do_their_tasks_and_are_destroyed() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let local = json!({ "local": [{ "instance_type": "process", "alias": "here" }] });
+    let config = cloud.config(json!({}), json!({}), local);
+    let (code, summary) = cloud.json(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    assert_eq!(code, 0, "{summary:#}");
+    assert_eq!(summary["tasks"], json!({ "total": 6, "completed": 6, "failed": 0 }));
+    assert_eq!(summary["leftovers"], json!([]));
+    assert_eq!(provider(&summary, "one")["instances"], 2);
+    assert_eq!(provider(&summary, "two")["hosts"][0]["id"], format!("{}-two-double-0", cloud.run));
+    assert_eq!(provider(&summary, "two")["status"], "done");
+    for alias in ["single", "double", "here"] {
+        assert!(cloud.results().join(format!("{alias}-1/output.json")).is_file(), "{alias}");
+    }
+    cloud.assert_nothing_is_left();
+    // The admin key is in no file that Terraform or a host was given.
+    let admin = std::fs::read_to_string(cloud.folder().join("admin.key")).unwrap();
+    for name in [
+        "orchestrator.tfstate",
+        "providers/one/terraform.tfvars.json",
+        "providers/one/terraform.tfstate.backup",
+    ] {
+        let text = std::fs::read_to_string(cloud.folder().join(name)).unwrap();
+        assert!(!text.contains(admin.trim()), "{name} holds the admin key");
+    }
+    // The intent stands in the ledger before the fact, and all of it was destroyed.
+    let ledger = std::fs::read_to_string(cloud.path(".bench/ledger.jsonl")).unwrap();
+    let lines: Vec<Value> = ledger.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_one: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["provider"] == "one")
+        .map(|line| line["fact"].as_str().unwrap_or("intent"))
+        .collect();
+    assert_eq!(of_one, ["intent", "applied", "destroyed"]);
+}
+
+#[test]
+fn a_provider_instance_that_fails_half_way_sinks_no_other() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let config = cloud.config(json!({}), json!({ "fail_with": "TooManyHosts" }), json!({}));
+    let (code, summary) = cloud.json(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    assert_eq!(code, 3, "{summary:#}");
+    // Its hosts were there when it failed, and did their tasks.
+    assert_eq!((&summary["status"], &summary["tasks"]["completed"]), (&json!("completed"), &json!(4)));
+    assert_eq!(provider(&summary, "one")["status"], "done");
+    let failed = provider(&summary, "two");
+    assert_eq!((&failed["status"], &failed["instances"]), (&json!("failed"), &json!(1)));
+    assert!(failed["error"].as_str().unwrap().contains("plan fewer hosts"), "the next step: {failed:#}");
+    assert_eq!(summary["leftovers"], json!([]));
+    cloud.assert_nothing_is_left();
+}
+
+#[test]
+fn a_host_that_does_not_come_is_replaced_once_and_its_tasks_wait_for_nobody() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    // The first boot of `single-0` hangs, and every boot of `double-0`.
+    let program = cloud.sandbox.file(
+        "program",
+        &format!(
+            "#!/bin/sh\ncase \"$*\" in\n*-single-0*) [ -e ../../../../booted ] || {{ touch ../../../../booted; exec sleep 600; }};;\n\
+             *-double-0*) exec sleep 600;;\nesac\nexec {} \"$@\"\n",
+            env!("CARGO_BIN_EXE_bench")
+        ),
+    );
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = json!({ "program": program });
+    let limits = json!({ "limits": { "boot_timeout_minutes": 0.05 } });
+    let config = cloud.config(settings.clone(), settings, limits);
+    let (code, summary) = cloud.json(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    assert_eq!(code, 3, "{summary:#}");
+    assert_eq!(summary["tasks"], json!({ "total": 4, "completed": 2, "failed": 2 }));
+    assert_eq!(provider(&summary, "one")["error"], Value::Null, "the new host has come");
+    let error = provider(&summary, "two")["error"].as_str().unwrap();
+    let expected = format!("{}-two-double-0 (double-0) did not come up, never heard of", cloud.run);
+    assert!(error.contains(&expected), "{error}");
+    let results = read_json(&cloud.results().join("results.json")).to_string();
+    assert!(results.contains("no_hosts"), "{results}");
+    cloud.assert_nothing_is_left();
+}
+
+#[test]
+fn kept_hosts_stay_and_are_listed() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let config = cloud.config(json!({}), json!({}), json!({}));
+    let (code, summary) = cloud.json(&["run", &config, "--mock", "--run-id", &cloud.run, "--keep"]);
+    assert_eq!(code, 0, "{summary:#}");
+    for name in ["one", "two"] {
+        assert_eq!(provider(&summary, name)["kept"], true);
+        assert!(!provider(&summary, name)["hosts"].as_array().unwrap().is_empty());
+    }
+    assert_eq!(cloud.hosts().len(), 3);
+    let runners = processes_with(&format!("{}-two-double-0", cloud.run));
+    assert!(!runners.is_empty(), "a kept host's task runners go on waiting");
+}
+
+#[test]
+fn a_master_killed_during_the_apply_is_resumed_and_makes_nothing_twice() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let gate = json!({ "gate": cloud.path("gate") });
+    let config = cloud.config(gate.clone(), gate, json!({}));
+    let mut master = cloud.spawn(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    cloud.wait_for_host();
+    master.kill().unwrap();
+    master.wait().unwrap();
+    std::fs::write(cloud.path("gate"), "").unwrap();
+    let (code, summary) = cloud.json(&["run", "--resume", &cloud.run]);
+    assert_eq!(code, 0, "{summary:#}");
+    assert_eq!(summary["tasks"]["completed"], 4);
+    for name in ["one", "two"] {
+        let job = read_json(&cloud.folder().join("providers").join(name).join("logs/job.json"));
+        assert_eq!(
+            (&job["number"], &job["operation"]),
+            (&json!(2), &json!("destroy")),
+            "one apply, one destroy"
+        );
+    }
+    assert!(journal(&cloud).contains(&"resumed".to_owned()));
+    cloud.assert_nothing_is_left();
+    // Resumed once more it finds nothing to do.
+    let (code, again) = cloud.json(&["run", "--resume", &cloud.run]);
+    assert_eq!((code, &again["tasks"]), (0, &summary["tasks"]));
+}
+
+#[test]
+fn an_interrupt_during_the_apply_destroys_what_was_made() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let gate = json!({ "gate": cloud.path("gate") });
+    let sleeper = json!({ "workload": { "name": "sleep", "command": ["sleep", "600"] } });
+    let config = cloud.config(gate.clone(), gate, sleeper);
+    let master = cloud.spawn(&["run", &config, "--run-id", &cloud.run, "--output", "json"]);
+    cloud.wait_for_host();
+    signal(master.id(), Signal::SIGINT);
+    let output = finish(master);
+    assert_eq!(output.status.code(), Some(130), "{}", describe(&output));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    assert_eq!((&summary["status"], &summary["leftovers"]), (&json!("cancelled"), &json!([])));
+    cloud.assert_nothing_is_left();
+}
+
+#[test]
+fn what_a_backend_lacks_is_said_before_anything_is_made() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/providers/loopback"));
+    let to = cloud.path("providers/loopback");
+    std::fs::create_dir_all(&to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let mut manifest = read_json(&to.join("provider.json"));
+    manifest["credentials"] = json!([{ "name": "key", "env": ["LOOPBACK_NO_SUCH_KEY"] }]);
+    std::fs::write(to.join("provider.json"), manifest.to_string()).unwrap();
+    let config = cloud.config(json!({}), json!({}), json!({}));
+    let folder = cloud.path("providers").display().to_string();
+    let output = cloud.sandbox.run(&["run", &config, "--mock", "--infrastructure", &folder]);
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("`one`, `two`") && said.contains("key (LOOPBACK_NO_SUCH_KEY)"), "{said}");
+    assert!(!cloud.path(".bench/runs").exists() && cloud.hosts().is_empty());
+
+    let config = cloud.config(json!({}), json!({}), json!({ "limits": { "max_cost_usd": 0.01 } }));
+    let output = cloud.sandbox.run(&cloud.arguments(&["run", &config, "--mock"]));
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("max_cost_usd"), "{}", describe(&output));
+    assert!(!cloud.path(".bench/runs").exists());
+}
+
+#[test]
+fn a_run_whose_config_was_edited_is_not_resumed_and_the_edit_is_named() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let config = cloud.config(json!({}), json!({}), json!({}));
+    let (code, summary) = cloud.json(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    assert_eq!(code, 0, "{summary:#}");
+    let kept = cloud.folder().join("config.json");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    std::fs::write(&kept, text.replace("\"runs_per_instance_type\":2", "\"runs_per_instance_type\":3"))
+        .unwrap();
+    let output = cloud.sandbox.run(&cloud.arguments(&["run", "--resume", &cloud.run]));
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("$.runs_per_instance_type was 2 and is 3"), "{said}");
+}
