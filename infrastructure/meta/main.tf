@@ -66,10 +66,9 @@ resource "aws_instance" "orchestrator" {
     idle_minutes  = var.idle_minutes
   }))
 
-  network_interface {
-    device_index         = 0
-    network_interface_id = aws_network_interface.orchestrator.id
-  }
+  # It has no way out until its fixed address is there: its first steps are tried again.
+  subnet_id              = aws_subnet.public.id
+  vpc_security_group_ids = [aws_security_group.orchestrator.id]
 
   metadata_options {
     http_endpoint               = "enabled"
@@ -89,7 +88,6 @@ resource "aws_instance" "orchestrator" {
 
   # What it fetches, and the way there, must be there before it.
   depends_on = [
-    aws_eip_association.orchestrator,
     aws_iam_role_policy.orchestrator,
     aws_route_table_association.public,
     aws_s3_object.secret,

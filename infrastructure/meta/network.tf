@@ -82,15 +82,16 @@ resource "aws_eip" "orchestrator" {
   depends_on = [aws_internet_gateway.meta]
 }
 
-# The orchestrator's interface with its address is there before the instance, and outlives it.
-resource "aws_network_interface" "orchestrator" {
-  description     = "Orchestrator of ${var.owner}"
-  subnet_id       = aws_subnet.public.id
-  security_groups = [aws_security_group.orchestrator.id]
-  tags            = { Name = local.name }
+resource "aws_eip_association" "orchestrator" {
+  allocation_id = aws_eip.orchestrator.id
+  instance_id   = aws_instance.orchestrator.id
 }
 
-resource "aws_eip_association" "orchestrator" {
-  allocation_id        = aws_eip.orchestrator.id
-  network_interface_id = aws_network_interface.orchestrator.id
+# The instance brings its interface, which takes no default tags.
+resource "aws_ec2_tag" "interface" {
+  for_each = local.tags
+
+  resource_id = aws_instance.orchestrator.primary_network_interface_id
+  key         = each.key
+  value       = each.value
 }
