@@ -21,7 +21,7 @@ fn check(bench: &Sandbox, path: &Path) -> String {
 /// The names of all backends as messages list them.
 fn backends(bench: &Sandbox) -> String {
     let (_, list) = bench.json(&["provider", "list"]);
-    let names = list["backends"].as_array().unwrap().iter();
+    let names = list["backends"].as_array().unwrap().iter().filter(|b| b["role"] == "task_runners");
     names.map(|b| format!("`{}`", b["name"].as_str().unwrap())).collect::<Vec<_>>().join(", ")
 }
 

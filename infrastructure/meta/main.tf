@@ -54,7 +54,7 @@ resource "aws_instance" "orchestrator" {
     version = aws_launch_template.orchestrator.latest_version
   }
 
-  # A new version is a new instance: the binary's checksum stands in here.
+  # A new version is a new instance: the binary's checksum stands in here. So is a new generation.
   user_data_replace_on_change = true
   user_data_base64 = base64gzip(templatefile("${path.module}/user-data.tftpl", {
     region        = var.region
@@ -64,6 +64,7 @@ resource "aws_instance" "orchestrator" {
     binary_sha256 = var.binary_sha256
     bench_version = var.bench_version
     idle_minutes  = var.idle_minutes
+    generation    = var.generation
   }))
 
   # It has no way out until its fixed address is there: its first steps are tried again.

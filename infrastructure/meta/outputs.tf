@@ -38,3 +38,8 @@ output "region" {
   description = "Where it is."
   value       = var.region
 }
+
+output "boot_log" {
+  description = "Where the instance leaves the log of its boot."
+  value       = "s3://${aws_s3_bucket.orchestrator.bucket}/${local.prefix}/log/boot.txt"
+}

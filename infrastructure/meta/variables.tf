@@ -61,6 +61,12 @@ variable "orchestrator_pin" {
   type        = string
 }
 
+variable "generation" {
+  description = "Counts the machines that were there and did not answer: another one replaces the machine."
+  type        = number
+  default     = 0
+}
+
 variable "tags" {
   description = "Further tags of every resource."
   type        = map(string)

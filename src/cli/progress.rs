@@ -173,6 +173,7 @@ fn line(event: &MasterEvent) -> Option<String> {
             format!("run {run_id}: {}", count(*total_tasks, "task"))
         }
         MasterEvent::Hosts { count: hosts, cost, ttl_minutes } => hosts_line(*hosts, cost, *ttl_minutes),
+        MasterEvent::Meta(step) => step.to_string(),
         MasterEvent::OrchestratorReady { url } => format!("orchestrator: {url}"),
         MasterEvent::WaitingForCpus { wanted, free, held_by } => {
             let (wanted, held_by) = (count(*wanted, "CPU"), held_by.join(", "));

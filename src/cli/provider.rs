@@ -84,13 +84,13 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
         Command::List { registry } => context.output.show(&List::of(&registry.load()?)),
         Command::Show { name, registry } => {
             let registry = registry.load()?;
-            let backend = registry.get(&name).ok_or_else(|| unknown(&name, &registry))?;
+            let backend = registry.find(&name).ok_or_else(|| unknown(&name, &registry))?;
             context.output.show(&Show::of(backend));
         }
         Command::New { name, directory } => return provider_check::new(&name, &directory, context),
         Command::Validate { name, strict, registry } => {
             let registry = registry.load()?;
-            let backend = registry.get(&name).ok_or_else(|| unknown(&name, &registry))?;
+            let backend = registry.find(&name).ok_or_else(|| unknown(&name, &registry))?;
             return provider_check::validate(backend, strict, context);
         }
     }
@@ -99,11 +99,12 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn unknown(name: &str, registry: &Registry) -> Failure {
     let failure = Failure::usage(anyhow::anyhow!("there is no provider backend `{name}`"));
-    let failure = match nearest(name, registry.names()) {
+    let names = || registry.all().map(Backend::name);
+    let failure = match nearest(name, names()) {
         Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
         None => failure,
     };
-    failure.hint(format!("there are {}", registry.names().collect::<Vec<_>>().join(", ")))
+    failure.hint(format!("there are {}", names().collect::<Vec<_>>().join(", ")))
 }
 
 fn source(folder: &Folder) -> String {
@@ -131,6 +132,7 @@ struct List {
 struct Row {
     name: String,
     description: String,
+    role: String,
     driver: String,
     phase: String,
     instance_types: usize,
@@ -142,12 +144,13 @@ impl List {
         let row = |backend: &Backend| Row {
             name: backend.name().to_owned(),
             description: backend.manifest.description.clone(),
+            role: word(backend.manifest.role),
             driver: word(backend.manifest.driver),
             phase: word(backend.manifest.phase),
             instance_types: backend.catalog().instance_types.len(),
             source: source(&backend.folder),
         };
-        List { backends: registry.iter().map(row).collect() }
+        List { backends: registry.all().map(row).collect() }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::master::flow::{self, Outcome, RunError};
 use crate::master::home::{Home, HomeError, RunFolder};
 use crate::master::interrupt::Interrupts;
 use crate::master::prepare::{self, OnInterrupt, Options, PrepareError, Prepared};
-use crate::master::record::{Leftover, ProviderRecord, RecordStatus, RunRecord};
+use crate::master::record::{Leftover, MetaFacts, ProviderRecord, RecordStatus, RunRecord};
 use crate::nuke::look;
 use crate::owner::OwnerId;
 use crate::provider::Registry;
@@ -148,6 +148,7 @@ async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {
         owner: args.owner.clone(),
         on_interrupt: on_interrupt(args),
         orchestrator: args.remote.endpoint(),
+        local_orchestrator: args.local_orchestrator,
     };
     let prepared = match (&args.resume, &args.config) {
         (Some(run), _) => {
@@ -234,6 +235,9 @@ struct Summary<'a> {
     dashboard_url: Option<String>,
     results_dir: String,
     tasks: Tasks,
+    /// The meta stack, which goes on costing money until it ends itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a MetaFacts>,
     providers: &'a [ProviderRecord],
     leftovers: &'a [Leftover],
     exit_code: u8,
@@ -265,6 +269,7 @@ impl<'a> Summary<'a> {
             dashboard_url: url.map(|url| format!("{url}/")),
             results_dir: outcome.results_dir.display().to_string(),
             tasks: record.tasks.into(),
+            meta: record.orchestrator.as_ref().and_then(|orchestrator| orchestrator.meta.as_ref()),
             providers: &record.providers,
             leftovers: &record.leftovers,
             exit_code: exit.code(),
@@ -300,8 +305,26 @@ impl View for Summary<'_> {
         for leftover in self.leftovers {
             writeln!(out, "left behind: {leftover}")?;
         }
+        if let (Some(meta), Some(url)) = (self.meta, self.orchestrator_url) {
+            writeln!(out, "{}", stays(url, meta))?;
+        }
         writeln!(out, "results: {0}/results.json, results.csv, report.html", self.results_dir)
     }
+}
+
+/// What becomes of the meta stack after the run.
+fn stays(url: &str, meta: &MetaFacts) -> String {
+    let what = [meta.instance_type.as_deref(), meta.region.as_deref()].into_iter().flatten();
+    let price = meta.price_usd_per_h.map(|price| format!("{price} USD an hour"));
+    let facts: Vec<String> = what.map(str::to_owned).chain(price).collect();
+    let idle =
+        meta.idle_minutes.map(|minutes| format!(" and ends itself after {minutes} minutes without one"));
+    format!(
+        "orchestrator {url} ({}) stays for the next run{}; `bench nuke --run-id meta-{}` ends it now",
+        facts.join(", "),
+        idle.unwrap_or_default(),
+        meta.owner
+    )
 }
 
 /// Hosts that go on costing money, by name.

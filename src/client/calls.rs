@@ -27,6 +27,14 @@ impl Client {
         send("reach the orchestrator", request).await.map(drop)
     }
 
+    /// Whether the orchestrator can carry out requests (`GET /ready`). Gives its version, where it tells.
+    pub async fn ready(&self) -> Result<Option<String>, ClientError> {
+        let request = self.request(Method::GET, self.page("ready")).timeout(CALL_TIMEOUT);
+        let answer = send("reach the orchestrator", request).await?;
+        let server = answer.headers().get(reqwest::header::SERVER).and_then(|value| value.to_str().ok());
+        Ok(server.and_then(|text| text.strip_prefix("bench/")).map(str::to_owned))
+    }
+
     /// Creates the run, or finds it where the same specification was sent before.
     pub async fn create_run(&self, run: &CreateRun) -> Result<RunView, ClientError> {
         self.post("create the run", self.api(&["runs"]), run, CREATE_TIMEOUT).await

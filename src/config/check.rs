@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::check_providers::check_providers;
 use crate::document::{Document, InvalidDocument, Kind, Mistakes, Node, Path, Place, nearest};
-use crate::provider::Registry;
+use crate::provider::{META, Registry};
 
 /// Most names that one message lists.
 const SHOWN_NAMES: usize = 40;
@@ -32,7 +32,9 @@ pub(super) fn check(document: &Document, registry: &Registry) -> Result<(), Inva
 /// Names under which instance types may stand: the backends' own and those of `providers`.
 fn instance_names<'n>(root: &'n Node, registry: &'n Registry) -> IndexSet<&'n str> {
     let providers = root.get("providers").map(Node::members).unwrap_or_default();
-    registry.names().chain(providers.iter().map(|m| m.name.as_str())).collect()
+    // The orchestrator's stack has settings there, and no instance types.
+    let given = providers.iter().map(|m| m.name.as_str()).filter(|name| *name != META);
+    registry.names().chain(given).collect()
 }
 
 fn unknown_keys(root: &Node, keys: &[&str], instances: &IndexSet<&str>, mistakes: &mut Mistakes<'_>) {

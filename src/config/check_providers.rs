@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::check::quoted;
 use crate::document::{Document, Kind, Member, Mistakes, Node, Path, Place, nearest};
-use crate::provider::{Backend, Registry};
+use crate::provider::{Backend, META, Registry};
 
 pub(super) fn check_providers(document: &Document, registry: &Registry, mistakes: &mut Mistakes<'_>) {
     let root = document.root();
@@ -15,7 +15,9 @@ pub(super) fn check_providers(document: &Document, registry: &Registry, mistakes
         if let Some(backend) = backend_of(entry, registry, mistakes) {
             let path = Path::root().key("providers").key(&entry.name);
             backend.settings_schema().check(&entry.value, &path, mistakes);
-            backends.insert(&entry.name, backend);
+            if entry.name != META {
+                backends.insert(&entry.name, backend);
+            }
         }
     }
     let keys: Vec<&str> = super::schema().keys().collect();
@@ -69,21 +71,26 @@ fn backend_of<'r>(
     registry: &'r Registry,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<&'r Backend> {
+    // Under this name stands the orchestrator's stack, which executes no tasks.
+    let is_stack = entry.name == META;
+    let find = |name: &str| if is_stack { registry.stack(name) } else { registry.get(name) };
+    let names: Vec<&str> =
+        if is_stack { registry.stacks().map(Backend::name).collect() } else { registry.names().collect() };
     let path = Path::root().key("providers").key(&entry.name);
     let Some(node) = entry.value.get("backend") else {
-        let own = registry.get(&entry.name);
+        let own = find(&entry.name);
         if own.is_none() && matches!(entry.value.kind, Kind::Object(_)) {
-            let expected = format!("one of {}", quoted(registry.names()));
+            let expected = format!("one of {}", quoted(names.iter().copied()));
             let message = format!("the key `backend` is missing, expected {expected}");
             mistakes.add(Place { path, offset: entry.value.start, found: None }, &expected, None, message);
         }
         return own;
     };
     let name = node.as_str()?;
-    let backend = registry.get(name);
+    let backend = find(name);
     if backend.is_none() {
-        let expected = format!("one of {}", quoted(registry.names()));
-        let nearest = nearest(name, registry.names());
+        let expected = format!("one of {}", quoted(names.iter().copied()));
+        let nearest = nearest(name, names.iter().copied());
         mistakes.wrong_value(Place::of(path.key("backend"), node), &expected, nearest);
     }
     backend

@@ -33,7 +33,8 @@ pub(super) struct RunFile {
     #[serde(default)]
     pub limits: Limits,
     /// Provider instances beside the backends themselves, by name: each names its backend and gives the
-    /// backend's settings (`bench provider show BACKEND` lists them).
+    /// backend's settings (`bench provider show BACKEND` lists them). The name `meta` is the orchestrator's
+    /// stack, which runs with cloud hosts share.
     #[serde(default)]
     #[schemars(schema_with = "providers_schema")]
     pub providers: BTreeMap<String, Map<String, Value>>,

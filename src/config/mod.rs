@@ -17,7 +17,9 @@ use std::sync::LazyLock;
 
 pub use crate::document::{InvalidDocument as ConfigError, Mistake};
 pub use file::{Binary, Limits};
-pub use run_config::{InstanceType, Located, ProviderInstance, RunConfig, RunnerSource, TaskRunners};
+pub use run_config::{
+    InstanceType, Located, MetaSettings, ProviderInstance, RunConfig, RunnerSource, TaskRunners,
+};
 
 use crate::document::{Document, Schema};
 use crate::provider::Registry;

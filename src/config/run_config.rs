@@ -9,7 +9,7 @@ use super::file::{Binary, InstanceEntry, Limits, Mode, RunFile, TaskRunnersFile}
 use super::workload;
 use crate::api::{Alias, Workload};
 use crate::document::{Document, Member, Node, Path};
-use crate::provider::{Arch, Registry};
+use crate::provider::{Arch, META, Registry};
 
 /// A config without mistakes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,6 +28,15 @@ pub struct RunConfig {
     pub limits: Limits,
     /// Provider instances that have instance types, in the order of the file.
     pub providers: Vec<ProviderInstance>,
+    pub meta: MetaSettings,
+}
+
+/// How the orchestrator's stack is set up, where the run needs one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MetaSettings {
+    pub backend: String,
+    /// What the config says itself; defaults are not filled in.
+    pub given: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -146,6 +155,7 @@ pub(super) fn readable(document: &Document, registry: &Registry) -> RunConfig {
 }
 
 fn run_config(document: &Document, file: RunFile, providers: Vec<ProviderInstance>) -> RunConfig {
+    let meta = meta_settings(&file);
     RunConfig {
         file: document.file().to_owned(),
         text: document.text().to_owned(),
@@ -155,7 +165,15 @@ fn run_config(document: &Document, file: RunFile, providers: Vec<ProviderInstanc
         task_runners: task_runners(file.task_runners),
         limits: file.limits,
         providers,
+        meta,
     }
+}
+
+fn meta_settings(file: &RunFile) -> MetaSettings {
+    let mut given = file.providers.get(META).cloned().unwrap_or_default();
+    given.retain(|name, _| !name.starts_with(['_', '$']));
+    let backend = given.remove("backend").as_ref().and_then(Value::as_str).unwrap_or(META).to_owned();
+    MetaSettings { backend, given }
 }
 
 /// The schema is generated from the type, so a document that fits the one fits the other.

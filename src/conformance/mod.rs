@@ -18,7 +18,7 @@ pub use scaffold::{ScaffoldError, scaffold};
 
 use serde::Serialize;
 
-use crate::provider::{Backend, Driver};
+use crate::provider::{Backend, Driver, Role};
 use crate::terraform::Source;
 
 /// One thing that was looked at.
@@ -68,6 +68,11 @@ pub async fn check(backend: &Backend) -> Vec<Check> {
         return checks;
     }
     match Source::load(&backend.folder) {
+        Ok(source) if backend.manifest.role == Role::Orchestrator => {
+            checks.push(Check::of("module", Vec::new()));
+            checks.extend(module::stack_checks(&backend.manifest, &source.module));
+            checks.extend(terraform::checks(backend).await);
+        }
         Ok(source) => {
             checks.push(Check::of("module", Vec::new()));
             checks.extend(module::checks(&backend.manifest, &source.module));

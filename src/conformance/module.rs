@@ -1,7 +1,8 @@
 //! PURE. What a module must declare and use.
 
+use crate::master::meta::VARIABLES as META_VARIABLES;
 use crate::provider::Manifest;
-use crate::render::{Module, STANDARD, unset};
+use crate::render::{Module, STANDARD};
 
 use super::Check;
 
@@ -17,6 +18,13 @@ const NEEDED: [&str; 8] = [
     "meta_state_path",
 ];
 const OUTPUTS: [&str; 3] = ["run_id", "task_runner_instances", "task_runner_instance_ids"];
+/// The same of a module that makes an orchestrator.
+const STACK_NEEDED: [&str; 7] =
+    ["owner", "bench_version", "binary_path", "binary_sha256", "admin_key", "tls_certificate", "tls_key"];
+const STACK_SECRETS: [&str; 2] = ["admin_key", "tls_key"];
+const STACK_OUTPUTS: [&str; 5] =
+    ["orchestrator_url", "orchestrator_pin", "api_key", "instance_id", "instance_type"];
+const IDLE: &str = "idle_minutes";
 /// In the variable `tags`, which a module that hands it on need not name one by one.
 const COMMON_TAGS: [&str; 6] =
     ["bench_managed", "bench_owner", "bench_run_id", "bench_backend", "bench_provider", "bench_expires_at"];
@@ -25,37 +33,68 @@ const ALIAS_TAG: &str = "bench_alias";
 pub(super) fn checks(manifest: &Manifest, module: &Module) -> Vec<Check> {
     vec![
         Check::of("variables", variables(manifest, module)),
-        Check::of("outputs", outputs(module)),
+        Check::of("outputs", outputs(module, &OUTPUTS)),
         Check::of("tags", tags(module)),
         Check::of("remote state", remote_state(module)),
         Check::of("provider versions", versions(module)),
     ]
 }
 
+/// For a module that makes an orchestrator.
+pub(super) fn stack_checks(manifest: &Manifest, module: &Module) -> Vec<Check> {
+    let mut mistakes = declarations(manifest, module, &STACK_NEEDED, &META_VARIABLES, &STACK_SECRETS);
+    if !manifest.settings.contains_key(IDLE) {
+        mistakes.push(format!("there is no setting `{IDLE}`: the machine would never end itself"));
+    }
+    vec![
+        Check::of("variables", mistakes),
+        Check::of("outputs", outputs(module, &STACK_OUTPUTS)),
+        Check::of("provider versions", versions(module)),
+    ]
+}
+
 fn variables(manifest: &Manifest, module: &Module) -> Vec<String> {
-    let is_setting = |name: &str| manifest.settings.contains_key(name);
-    let missing = NEEDED.iter().filter(|name| !module.declares(name)).map(|name| {
+    let mut mistakes = declarations(manifest, module, &NEEDED, &STANDARD, &["run_key"]);
+    if !module.declares("ttl_minutes") && !module.declares("expires_at") {
+        mistakes.push(
+            "neither `ttl_minutes` nor `expires_at` is declared: hosts would not know their end".into(),
+        );
+    }
+    mistakes
+}
+
+/// `standard` are the variables that the master sets, `needed` those of them that must be there.
+fn declarations(
+    manifest: &Manifest,
+    module: &Module,
+    needed: &[&str],
+    standard: &[&str],
+    secrets: &[&str],
+) -> Vec<String> {
+    let is_set = |name: &str| manifest.settings.contains_key(name) || standard.contains(&name);
+    let missing = needed.iter().filter(|name| !module.declares(name)).map(|name| {
         format!("variable `{name}` is not declared; the master sets it, and the module cannot do without")
-    });
-    let deadline = (!module.declares("ttl_minutes") && !module.declares("expires_at")).then(|| {
-        "neither `ttl_minutes` nor `expires_at` is declared: hosts would not know their end".to_owned()
     });
     let undeclared = manifest.settings.keys().filter(|name| !module.declares(name));
     let undeclared = undeclared.map(|name| format!("setting `{name}` is not a variable of the module"));
-    let shadowed = manifest.settings.keys().filter(|name| STANDARD.contains(&name.as_str()));
+    let shadowed = manifest.settings.keys().filter(|name| standard.contains(&name.as_str()));
     let shadowed =
         shadowed.map(|name| format!("setting `{name}` has the name of a variable that the master sets"));
-    let unset = unset(module, is_setting)
-        .map(|name| format!("variable `{name}` has no default, is no setting, and is not set by the master"));
+    let unset = module.variables().filter(|variable| !variable.has_default && !is_set(&variable.name));
+    let unset = unset.map(|variable| {
+        format!("variable `{}` has no default, is no setting, and is not set by the master", variable.name)
+    });
     let unused = module.variables().filter(|variable| !module.mentions(&format!("var.{}", variable.name)));
     let unused = unused.map(|variable| format!("variable `{}` is not used", variable.name));
-    let open = module.variables().filter(|variable| variable.name == "run_key" && !variable.sensitive);
-    let open = open.map(|_| "variable `run_key` is not `sensitive`: it would show in logs".to_owned());
-    missing.chain(deadline).chain(undeclared).chain(shadowed).chain(unset).chain(unused).chain(open).collect()
+    let open = module.variables().filter(|variable| secrets.contains(&variable.name.as_str()));
+    let open = open.filter(|variable| !variable.sensitive);
+    let open = open
+        .map(|variable| format!("variable `{}` is not `sensitive`: it would show in logs", variable.name));
+    missing.chain(undeclared).chain(shadowed).chain(unset).chain(unused).chain(open).collect()
 }
 
-fn outputs(module: &Module) -> Vec<String> {
-    let missing = OUTPUTS.iter().filter(|name| !module.has_output(name));
+fn outputs(module: &Module, needed: &[&str]) -> Vec<String> {
+    let missing = needed.iter().filter(|name| !module.has_output(name));
     missing.map(|name| format!("output `{name}` is missing")).collect()
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::user_data::{runners, sample};
 use super::{Check, Outcome};
 use crate::master::home::write_private;
-use crate::provider::{Backend, Folder};
+use crate::provider::{Backend, Folder, Role};
 use crate::terraform::{Command, Source, Tools};
 
 const VALIDATE: &str = "terraform validate";
@@ -50,11 +50,15 @@ pub(super) async fn checks(backend: &Backend) -> Vec<Check> {
 /// The folder as it would be rendered, with its tests. Says how many test files there are.
 fn write(backend: &Backend, folder: &Path) -> Result<usize, String> {
     let source = Source::load(&backend.folder).map_err(|error| crate::cause_chain(&error))?;
-    let [runner, ..] = runners();
-    let rendered = sample(backend, &source, &runner).map_err(|error| crate::cause_chain(&error))?;
+    let files = match backend.manifest.role {
+        Role::Orchestrator => source.files(),
+        Role::TaskRunners => {
+            let [runner, ..] = runners();
+            sample(backend, &source, &runner).map_err(|error| crate::cause_chain(&error))?.files
+        }
+    };
     // Values would count in tests, which set their own.
-    let files = rendered.files.iter().filter(|(name, _)| *name != crate::render::TFVARS);
-    for (name, bytes) in files {
+    for (name, bytes) in files.iter().filter(|(name, _)| *name != crate::render::TFVARS) {
         write_private(&folder.join(name), bytes).map_err(|error| error.to_string())?;
     }
     copy_tests(&backend.folder, folder).map_err(|error| error.to_string())

@@ -7,7 +7,7 @@ use crate::provider::{Backend, Registry, Tool};
 
 pub fn checks(registry: &Registry) -> Vec<Check> {
     let mut checks = vec![ruby()];
-    for backend in registry.iter() {
+    for backend in registry.all() {
         checks.extend(backend.manifest.tools.iter().map(|tool| check_tool(backend.name(), tool)));
         checks.extend(check_credentials(backend));
     }

@@ -1,10 +1,15 @@
-//! The run's orchestrator: one inside this process, or one that answers elsewhere.
+//! The run's orchestrator: one inside this process, one that answers elsewhere, or the owner's meta stack.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::home::{HomeError, RunFolder, write_private};
+use super::interrupt::Interrupts;
+use super::meta::{MetaError, Opened, Stack};
 use super::prepare::Prepared;
-use super::record::OrchestratorRecord;
+use super::progress::Progress;
+use super::record::{MetaFacts, OrchestratorRecord};
+use super::source::OrchestratorSource;
 use crate::api::RunId;
 use crate::client::{Client, ClientError, Endpoint, Secret};
 use crate::orchestrator::auth::{run_key, run_key_expiry};
@@ -17,22 +22,6 @@ use crate::terraform::{MetaOutputs, StateError};
 /// hosts, which have their key for life, can be moved. It claims and reports for its run alone.
 const KEY_MARGIN_SECONDS: u64 = 24 * 3600;
 
-/// Where a run's orchestrator comes from.
-#[derive(Debug, Clone)]
-pub enum OrchestratorSource {
-    /// It runs inside the master, over files in the run's folder.
-    Inside,
-    /// It answers already.
-    Answering(Endpoint),
-}
-
-impl OrchestratorSource {
-    /// Whether hosts in a cloud could reach it.
-    pub fn is_public(&self) -> bool {
-        !matches!(self, OrchestratorSource::Inside)
-    }
-}
-
 /// A run's orchestrator, from the moment at which its address and keys are known.
 pub struct Connection {
     pub client: Client,
@@ -40,6 +29,7 @@ pub struct Connection {
     /// The key that hosts and task runners are given.
     pub run_key: Secret,
     inside: Option<Running>,
+    meta: Option<Opened>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +38,21 @@ pub enum ConnectionError {
     Start(#[from] StartError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    // Boxed: it says a lot.
+    #[error(transparent)]
+    Meta(Box<MetaError>),
     #[error("could not keep the run's keys")]
     Keys(#[source] std::io::Error),
     #[error("could not tell the modules where the orchestrator is")]
     State(#[from] StateError),
     #[error(transparent)]
     Home(#[from] HomeError),
+}
+
+impl From<MetaError> for ConnectionError {
+    fn from(error: MetaError) -> ConnectionError {
+        ConnectionError::Meta(Box::new(error))
+    }
 }
 
 impl Connection {
@@ -64,13 +63,16 @@ impl Connection {
         folder: &RunFolder,
         prepared: &Prepared,
         before: Option<&OrchestratorRecord>,
+        progress: &Arc<dyn Progress>,
+        interrupts: &Interrupts,
     ) -> Result<Connection, ConnectionError> {
-        let (inside, endpoint) = match &prepared.orchestrator {
-            OrchestratorSource::Answering(endpoint) => (None, endpoint.clone()),
-            OrchestratorSource::Inside => {
-                let running = start_inside(folder, before).await?;
-                let endpoint = running.endpoint();
-                (Some(running), endpoint)
+        let (mut inside, mut meta) = (None, None);
+        let endpoint = match &prepared.orchestrator {
+            OrchestratorSource::Answering(endpoint) => endpoint.clone(),
+            OrchestratorSource::Inside => inside.insert(start_inside(folder, before).await?).endpoint(),
+            OrchestratorSource::Meta(setup) => {
+                let stack = Stack::new(setup.as_ref().clone(), progress.clone(), interrupts.clone());
+                meta.insert(stack.open().await?).endpoint.clone()
             }
         };
         let client = Client::new(endpoint.clone())?;
@@ -79,6 +81,7 @@ impl Connection {
             url: endpoint.url,
             pin: endpoint.pin.map(|pin| pin.to_string()),
             inside_master: inside.is_some(),
+            meta: meta.as_ref().map(|opened| MetaFacts::of(&opened.record)),
         };
         let outputs = MetaOutputs {
             orchestrator_url: record.url.clone(),
@@ -87,11 +90,14 @@ impl Connection {
             api_key: run_key.clone(),
         };
         outputs.write(&folder.meta_state())?;
-        Ok(Connection { client, record, run_key, inside })
+        Ok(Connection { client, record, run_key, inside, meta })
     }
 
     /// Returns once the orchestrator answers.
     pub async fn ready(&self) -> Result<(), ConnectionError> {
+        if let Some(opened) = &self.meta {
+            opened.ready().await?;
+        }
         Ok(self.client.up().await?)
     }
 

@@ -14,6 +14,7 @@ use super::home::{Home, HomeError, RunFolder, RunLock, write_private};
 use super::interrupt::Interrupts;
 use super::journal::{Journal, JournalError, Step};
 use super::leave::Leave;
+use super::meta::MetaError;
 use super::monitor;
 use super::prepare::{Hosts, OnInterrupt, Prepared};
 use super::progress::{MasterEvent, Progress};
@@ -44,7 +45,7 @@ pub enum RunError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("could not start the run's orchestrator")]
-    Connection(#[from] ConnectionError),
+    Connection(#[source] ConnectionError),
     #[error("the orchestrator did not do as asked")]
     Orchestrator(#[from] ClientError),
     #[error("could not render the files of a provider instance")]
@@ -56,6 +57,15 @@ pub enum RunError {
     /// The second interrupt: runners are ended by their pipe, results stay where they are.
     #[error("interrupted twice: left at once; `bench run --resume {run_id}` goes on where it stopped")]
     LeftAtOnce { run_id: String },
+}
+
+impl From<ConnectionError> for RunError {
+    fn from(error: ConnectionError) -> RunError {
+        match error {
+            ConnectionError::Meta(error) if matches!(*error, MetaError::Interrupted) => RunError::Interrupted,
+            error => RunError::Connection(error),
+        }
+    }
 }
 
 /// Runs what was prepared to its end. A run that exists already is taken up where it stopped.
@@ -122,7 +132,8 @@ impl Session {
     async fn drive(&mut self, interrupts: &mut Interrupts) -> Result<Outcome, RunError> {
         self.journal.write(now(), Step::StartOrchestrator)?;
         let before = self.record.orchestrator.clone();
-        let connection = Connection::locate(&self.folder, &self.prepared, before.as_ref()).await?;
+        let (folder, prepared, progress) = (&self.folder, &self.prepared, &self.progress);
+        let connection = Connection::locate(folder, prepared, before.as_ref(), progress, interrupts).await?;
         self.record.orchestrator = Some(connection.record.clone());
         self.record.save(&self.folder.record())?;
         let mut fleet = Fleet::default();

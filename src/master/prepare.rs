@@ -7,14 +7,15 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 use super::changes;
-use super::connection::{ConnectionError, OrchestratorSource, endpoint_of};
+use super::connection::{ConnectionError, endpoint_of};
 use super::credentials::{self, NotReady};
 use super::docker::NoEngine;
 use super::home::{Home, HomeError, RunFolder};
-use super::prepare_providers::{check_reach, hosts, provider_tasks};
+use super::prepare_providers::{hosts, provider_tasks};
 use super::programs::{Program, ProgramError};
 use super::providers::{Driven, HostFacts, ProviderTask, TerraformTask};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
+use super::source::{ChoiceError, OrchestratorSource, Wish};
 use crate::api::{CreateRun, ResultsPolicy, RunId, TaskCounts, Workload, WorkloadKind};
 use crate::client::Endpoint;
 use crate::config::{self, ConfigError, RunConfig};
@@ -88,6 +89,8 @@ pub struct Options {
     pub owner: Option<OwnerId>,
     pub orchestrator: Option<Endpoint>,
     pub on_interrupt: OnInterrupt,
+    /// Run the orchestrator inside this process, or not at all.
+    pub local_orchestrator: bool,
 }
 
 /// What becomes of the hosts of a run that is interrupted.
@@ -106,12 +109,8 @@ pub enum PrepareError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error(
-        "hosts of {} cannot reach an orchestrator inside this process: start one at an address that they reach \
-         (`bench orchestrator --help`) and give it with --orchestrator-url",
-        .0.join(", ")
-    )]
-    NotReachable(Vec<String>),
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
     #[error(transparent)]
     Terraform(#[from] BinaryError),
     #[error("could not read the module of the provider instance `{provider}`")]
@@ -170,6 +169,7 @@ pub async fn new_run(
         expires_at: None,
         orchestrator: options.orchestrator,
         on_interrupt: options.on_interrupt,
+        local_orchestrator: options.local_orchestrator,
         resumed: false,
     };
     prepare(home, registry, planned, given).await
@@ -192,7 +192,9 @@ pub async fn old_run(
     let document = Document::parse(&path.display().to_string(), &text)?;
     let planned = plan_document(&document, registry, MachineFacts::read())?;
     let orchestrator = match (options.orchestrator, &record.orchestrator) {
-        (None, Some(before)) if !before.inside_master => Some(endpoint_of(folder, before)?),
+        (None, Some(before)) if !before.inside_master && before.meta.is_none() => {
+            Some(endpoint_of(folder, before)?)
+        }
         (given, _) => given,
     };
     let given = Given {
@@ -209,6 +211,7 @@ pub async fn old_run(
         expires_at: record.expires_at,
         orchestrator,
         on_interrupt: options.on_interrupt,
+        local_orchestrator: options.local_orchestrator,
         resumed: true,
     };
     prepare(home, registry, planned, given).await
@@ -244,6 +247,7 @@ pub(super) struct Given {
     pub(super) expires_at: Option<i64>,
     pub(super) orchestrator: Option<Endpoint>,
     pub(super) on_interrupt: OnInterrupt,
+    pub(super) local_orchestrator: bool,
     pub(super) resumed: bool,
 }
 
@@ -256,14 +260,16 @@ async fn prepare(
     plan.check_limits(&config.limits)?;
     let workload = effective_workload(&config, given.mock);
     let program = std::env::current_exe().map_err(PrepareError::Process)?;
-    let orchestrator = match &given.orchestrator {
-        Some(endpoint) => OrchestratorSource::Answering(endpoint.clone()),
-        None => OrchestratorSource::Inside,
+    let orchestrator = Wish {
+        answering: given.orchestrator.clone(),
+        local: given.local_orchestrator,
+        may_make: !given.skip_infra,
+        owner: given.owner.clone(),
     };
+    let orchestrator = orchestrator.choose(home, registry, &config, &plan, &program)?;
     let (providers, hosts) = if given.skip_infra {
         (Vec::new(), None)
     } else {
-        check_reach(&plan, &orchestrator)?;
         if plan.providers.iter().any(|provider| provider.driver == Driver::Local) {
             workload::preflight(&workload)?;
         }
@@ -272,7 +278,9 @@ async fn prepare(
         let providers = provider_tasks(&plan, registry, image, folders).await?;
         let hosts = hosts(home, &config, &plan, &providers, &given, &program).await?;
         let manifests = providers.iter().filter_map(ProviderTask::terraform);
-        credentials::check(manifests.map(|task| (task.planned.name.as_str(), &task.manifest))).await?;
+        let manifests = manifests.map(|task| (task.planned.name.as_str(), &task.manifest));
+        let meta = orchestrator.meta().map(|plan| ("meta", &plan.manifest));
+        credentials::check(manifests.chain(meta)).await?;
         (providers, hosts)
     };
     let limits = &config.limits;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::OrchestratorSource;
 use super::docker;
 use super::home::Home;
 use super::local::{Container, LocalAlias};
@@ -18,21 +17,12 @@ use crate::ledger::Ledger;
 use crate::orchestrator::auth::run_key;
 use crate::owner::OwnerId;
 use crate::plan::{Plan, PlannedProvider, PlannedType};
-use crate::provider::{Driver, MachineFacts, OrchestratorKind, Registry};
+use crate::provider::{Driver, MachineFacts, Registry};
 use crate::render::Runner;
 use crate::terraform::Tools;
 
 /// The instance type of the local backend that runs task runners in containers.
 const DOCKER: &str = "docker";
-
-/// Hosts in a cloud need an orchestrator with a public address.
-pub(super) fn check_reach(plan: &Plan, orchestrator: &OrchestratorSource) -> Result<(), PrepareError> {
-    let far = plan.providers.iter().filter(|provider| {
-        provider.driver != Driver::Local && provider.orchestrator == OrchestratorKind::Public
-    });
-    let names: Vec<String> = far.map(|provider| format!("`{}`", provider.name)).collect();
-    if names.is_empty() || orchestrator.is_public() { Ok(()) } else { Err(PrepareError::NotReachable(names)) }
-}
 
 /// What hosts are made with, where some are; every folder is rendered once to see that it can be.
 pub(super) async fn hosts(

@@ -123,7 +123,7 @@ fn check(arch: Arch, place: &str, found: String, expected: &str) -> Result<(), P
     Err(ProgramError::Other { arch, place: place.to_owned(), found, expected: expected.to_owned() })
 }
 
-fn sha256_of(path: &Path) -> Result<String, ProgramError> {
+pub(super) fn sha256_of(path: &Path) -> Result<String, ProgramError> {
     let unreadable = |source| ProgramError::Unreadable { path: path.to_owned(), source };
     let mut file = fs_err::File::open(path).map_err(unreadable)?;
     let mut hash = Sha256::new();

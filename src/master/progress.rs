@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
+use super::meta::MetaStep;
 use crate::api::{Event, RunId, RunStatus, TaskCounts};
 use crate::plan::Cost;
 use crate::terraform::{self, FailureClass, Operation};
@@ -20,6 +21,8 @@ pub enum MasterEvent {
         cost: Cost,
         ttl_minutes: u32,
     },
+    /// The meta stack is being brought up.
+    Meta(MetaStep),
     OrchestratorReady {
         url: String,
     },

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::home::write_private;
+use super::meta::MetaRecord;
 use crate::api::{RunId, RunStatus, TaskCounts};
 use crate::owner::OwnerId;
 use crate::provider::Phase;
@@ -49,7 +50,7 @@ pub struct RunRecord {
     pub expires_at: Option<i64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OrchestratorRecord {
     pub url: String,
     /// SPKI pin of its key, where it speaks HTTPS.
@@ -57,6 +58,37 @@ pub struct OrchestratorRecord {
     pub pin: Option<String>,
     /// Whether it runs inside the master and ends with it.
     pub inside_master: bool,
+    /// Present where it is the meta stack's, which stays after the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<MetaFacts>,
+}
+
+/// What a meta stack costs, and until when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetaFacts {
+    pub owner: OwnerId,
+    #[serde(default)]
+    pub instance_type: Option<String>,
+    #[serde(default)]
+    pub region: Option<String>,
+    /// The machine alone, USD an hour, where its price is known.
+    #[serde(default)]
+    pub price_usd_per_h: Option<f64>,
+    /// It ends itself after so long without a run.
+    #[serde(default)]
+    pub idle_minutes: Option<u64>,
+}
+
+impl MetaFacts {
+    pub fn of(record: &MetaRecord) -> MetaFacts {
+        MetaFacts {
+            owner: record.owner.clone(),
+            instance_type: record.instance_type.clone(),
+            region: record.region.clone(),
+            price_usd_per_h: record.price_usd_per_h,
+            idle_minutes: record.idle_minutes,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ mod programs;
 mod server;
 pub mod storage;
 pub mod store;
-mod tls;
+pub mod tls;
 
 pub use config::{Limits, ServerConfig, TlsMode};
 pub use http::openapi;

@@ -53,8 +53,9 @@ pub fn prepare(mode: &TlsMode, home: &Path) -> Result<Option<Tls>, TlsError> {
     }
 }
 
-/// Makes a P-256 key and a certificate of itself. Its names and dates mean nothing: clients look at the key.
-fn make(certificate: &Path, key: &Path) -> Result<(), TlsError> {
+/// Makes a P-256 key and a certificate of itself, in PEM files that only their owner reads. Its names and dates
+/// mean nothing: clients look at the key.
+pub fn make(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     let pair = KeyPair::generate()?;
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
     params.distinguished_name = DistinguishedName::new();
@@ -65,18 +66,33 @@ fn make(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     Ok(())
 }
 
+/// What clients know the server of this certificate by.
+pub fn pin(certificate: &Path) -> Result<Pin, TlsError> {
+    let text = fs_err::read(certificate)?;
+    pin_of(certificate, &chain(certificate, &text)?)
+}
+
+fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|source| TlsError::Pem {
+        path: path.to_owned(),
+        wanted: "certificate",
+        source,
+    })
+}
+
+fn pin_of(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Pin, TlsError> {
+    let pin = chain.first().and_then(|first| Pin::of_certificate(first));
+    pin.ok_or_else(|| TlsError::Certificate(path.to_owned()))
+}
+
 fn load(certificate: &Path, key: &Path) -> Result<Tls, TlsError> {
-    let chain_text = fs_err::read(certificate)?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain_text)
-        .collect::<Result<_, _>>()
-        .map_err(|source| TlsError::Pem { path: certificate.to_owned(), wanted: "certificate", source })?;
+    let chain = chain(certificate, &fs_err::read(certificate)?)?;
     let secret = PrivateKeyDer::from_pem_slice(&fs_err::read(key)?).map_err(|source| TlsError::Pem {
         path: key.to_owned(),
         wanted: "private key",
         source,
     })?;
-    let pin = chain.first().and_then(|first| Pin::of_certificate(first));
-    let pin = pin.ok_or_else(|| TlsError::Certificate(certificate.to_owned()))?;
+    let pin = pin_of(certificate, &chain)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

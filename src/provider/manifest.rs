@@ -22,6 +22,9 @@ pub struct Manifest {
     /// One sentence for `bench provider list`.
     #[schemars(length(min = 1, max = 200))]
     pub description: String,
+    /// What the backend's machines do.
+    #[serde(default, skip_serializing_if = "Role::is_default")]
+    pub role: Role,
     pub phase: Phase,
     pub driver: Driver,
     pub orchestrator: OrchestratorKind,
@@ -59,6 +62,23 @@ pub struct Manifest {
     /// How hosts are listed and driven, by argument lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<HostCommands>,
+}
+
+/// What the machines of a backend do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// They execute tasks.
+    #[default]
+    TaskRunners,
+    /// One machine, which runs the orchestrator for all runs of an owner.
+    Orchestrator,
+}
+
+impl Role {
+    fn is_default(&self) -> bool {
+        *self == Role::default()
+    }
 }
 
 /// When the backend's hosts are made.
@@ -169,6 +189,9 @@ pub struct Setting {
     /// May be left out though there is no default.
     #[serde(default)]
     pub optional: bool,
+    /// Cannot change while what was made with another value is there: a region, an account.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed: bool,
     /// Regular expression for a string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,

@@ -7,6 +7,10 @@
 //!  --infrastructure DIR, BENCH_PROVIDER_PATH ─────────┘
 //! ```
 
+/// The name under which a config gives the orchestrator's stack its settings, and the backend that makes it
+/// where the config names no other.
+pub const META: &str = "meta";
+
 mod catalog;
 mod credentials;
 mod folder;
@@ -21,6 +25,6 @@ pub use machine::MachineFacts;
 pub use manifest::{
     Arch, ArchitectureRule, CredentialSource, Driver, Encoding, ErrorClass, ErrorClassName, HostCommand,
     HostCommands, HostState, InstanceTypes, Manifest, Metadata, OrchestratorKind, PackageManager, Phase,
-    Setting, SettingType, SpotWatch, TagRules, Tool, UserData, schema,
+    Role, Setting, SettingType, SpotWatch, TagRules, Tool, UserData, schema,
 };
 pub use registry::{Backend, Registry, RegistryError};

@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::folder::Folder;
-use super::{Arch, Catalog, InstanceFacts, Manifest, settings};
+use super::{Arch, Catalog, InstanceFacts, Manifest, Role, settings};
 use crate::document::{Document, InvalidDocument, Mistakes, Node, Path, Place, Schema};
 
 const MANIFEST: &str = "provider.json";
@@ -199,15 +199,38 @@ impl Registry {
         Registry::load(&[])
     }
 
+    /// A backend whose machines execute tasks.
     pub fn get(&self, name: &str) -> Option<&Backend> {
+        self.find(name).filter(|backend| backend.manifest.role == Role::TaskRunners)
+    }
+
+    /// Names of the backends whose machines execute tasks.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(Backend::name)
+    }
+
+    /// The backends whose machines execute tasks.
+    pub fn iter(&self) -> impl Iterator<Item = &Backend> {
+        self.all().filter(|backend| backend.manifest.role == Role::TaskRunners)
+    }
+
+    /// A backend that makes an orchestrator.
+    pub fn stack(&self, name: &str) -> Option<&Backend> {
+        self.find(name).filter(|backend| backend.manifest.role == Role::Orchestrator)
+    }
+
+    /// The backends that make an orchestrator.
+    pub fn stacks(&self) -> impl Iterator<Item = &Backend> {
+        self.all().filter(|backend| backend.manifest.role == Role::Orchestrator)
+    }
+
+    /// A backend of any role.
+    pub fn find(&self, name: &str) -> Option<&Backend> {
         self.backends.get(name)
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.backends.keys().map(String::as_str)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Backend> {
+    /// Every backend, whatever its machines do.
+    pub fn all(&self) -> impl Iterator<Item = &Backend> {
         self.backends.values()
     }
 }

@@ -23,7 +23,7 @@ pub use inputs::{BinaryFile, Inputs, RunFacts, Runner};
 pub use module::{InvalidModule, Module, Variable};
 pub use template::{TemplateError, Templates};
 pub use user_data::{Size, USER_DATA, encoded_size, fill, fill_unknown};
-pub use variables::{STANDARD, TFVARS, unset};
+pub use variables::{STANDARD, TFVARS};
 
 /// What is to be written, and how large user-data will be.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Inputs, Module, Runner};
+use super::{Inputs, Runner};
 
 /// Name of the file that Terraform reads by itself.
 pub const TFVARS: &str = "terraform.tfvars.json";
@@ -110,15 +110,4 @@ fn runner(runner: &Runner) -> Value {
         "ref": reference,
         "binaries": binaries.collect::<Map<_, _>>(),
     })
-}
-
-/// Variables that have no default, are not the master's and not a setting: nobody would set them.
-pub fn unset<'m>(
-    module: &'m Module,
-    settings: impl Fn(&str) -> bool + 'm,
-) -> impl Iterator<Item = String> + 'm {
-    module
-        .variables()
-        .filter(move |v| !v.has_default && !STANDARD.contains(&v.name.as_str()) && !settings(&v.name))
-        .map(|variable| variable.name)
 }

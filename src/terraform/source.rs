@@ -5,7 +5,7 @@ use std::io;
 use include_dir::{Dir, include_dir};
 
 use crate::provider::Folder;
-use crate::render::{InvalidModule, Module, Templates};
+use crate::render::{Files, InvalidModule, Module, Templates};
 
 /// `templates/` as it was when the program was built.
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
@@ -49,6 +49,14 @@ impl Source {
             named.map(|name| Ok((name.clone(), read(folder, name)?))).collect::<Result<_, SourceError>>()?;
         let templates = built_in_templates().with(Templates::new(texts(".hbs")?));
         Ok(Source { module, extra, templates })
+    }
+
+    /// The module as it is, for one that needs no rendering.
+    pub fn files(&self) -> Files {
+        let mut files = Files::default();
+        self.module.files().for_each(|(name, text)| files.insert(name, text));
+        self.extra.iter().for_each(|(name, bytes)| files.insert(name.clone(), bytes.clone()));
+        files
     }
 }
 

@@ -119,10 +119,15 @@ impl KeyringFile {
 
 impl StoredKey {
     fn make(now: jiff::Timestamp) -> StoredKey {
-        let random: [u8; 32] = rand::random();
-        let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
-        StoredKey { key: format!("bench_{key}"), created_at: now, retired_at: None }
+        StoredKey { key: make_admin_key().expose().to_owned(), created_at: now, retired_at: None }
     }
+}
+
+/// A new admin key: 256 random bits.
+pub fn make_admin_key() -> Secret {
+    let random: [u8; 32] = rand::random();
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
+    Secret::new(format!("bench_{key}"))
 }
 
 /// Writes a file of mode 0600, replaced at once.

@@ -30,7 +30,7 @@ const STORAGE_PATIENCE: Duration = Duration::from_secs(5);
 #[utoipa::path(get, path = "/ready", tag = "operations", responses(
     (status = 200, description = "They can", body = String, content_type = "text/plain"),
 ))]
-pub async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
+pub async fn ready(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Refusal> {
     if app.stop.is_cancelled() {
         return Err(Refusal::new(ErrorCode::Unavailable, "the orchestrator is stopping"));
     }
@@ -38,7 +38,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Refusal>
         return Err(not_ready("the store does not answer", &error));
     }
     match tokio::time::timeout(STORAGE_PATIENCE, app.storage.ping()).await {
-        Ok(Ok(())) => Ok("ready\n"),
+        // Masters learn the version from it.
+        Ok(Ok(())) => Ok(([(header::SERVER, concat!("bench/", env!("CARGO_PKG_VERSION")))], "ready\n")),
         Ok(Err(error)) => Err(not_ready("results cannot be kept", &error)),
         Err(late) => Err(not_ready("the result storage does not answer", &late)),
     }
