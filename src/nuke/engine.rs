@@ -125,7 +125,7 @@ impl<'o> Nuke<'o> {
     fn join(&mut self, index: usize, survey: &Survey) {
         let known = self.known();
         let site = &self.sites[index];
-        let catalog = self.order.registry.get(&site.scope.backend);
+        let catalog = self.order.registry.find(&site.scope.backend);
         let price = |found: &Found| {
             let of_run = |name: &str| {
                 let told = self.history.of_run(&found.run_id);
@@ -167,7 +167,7 @@ impl<'o> Nuke<'o> {
         };
         let cache = self.order.home.init_cache();
         let ground = |place: &Place| {
-            let backend = self.order.registry.get(&place.intent.backend)?;
+            let backend = self.order.registry.find(&place.intent.backend)?;
             Some(Ground::new(&place.intent, &tools, &backend.manifest, &cache))
         };
         self.places.iter().filter(usable).filter_map(ground).collect()

@@ -66,7 +66,7 @@ pub async fn look(home: &Home, registry: &Registry, patience: Duration) -> Resul
     let mut manifests = BTreeMap::new();
     for place in &places {
         let name = &place.intent.backend;
-        let loaded = registry.get(name).map(sweep::load);
+        let loaded = registry.find(name).map(sweep::load);
         let Some(Ok(manifest)) = loaded else {
             let why = "there is no sweep manifest for it here".to_owned();
             look.unseen.push(Gap { what: format!("backend {name}"), why });
@@ -134,7 +134,7 @@ fn price(site: &Site, found: &Found, history: &History, registry: &Registry) -> 
     let of_type = |name: &str| {
         let told = history.of_run(&found.run_id);
         let told = told.filter_map(|place| place.intent.prices_usd_per_h.get(name).copied()).next();
-        told.or_else(|| registry.get(&site.scope.backend)?.facts(name).price_usd_per_h)
+        told.or_else(|| registry.find(&site.scope.backend)?.facts(name).price_usd_per_h)
     };
     hourly(&site.voice.manifest, found, &of_type)
 }

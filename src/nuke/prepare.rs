@@ -50,12 +50,12 @@ pub(super) fn manifests(
     refused: &mut Vec<Gap>,
 ) -> Manifests {
     let mut names: BTreeSet<&str> = history.places.iter().map(|p| p.intent.backend.as_str()).collect();
-    names.extend(selection.providers.iter().map(String::as_str).filter(|name| registry.get(name).is_some()));
+    names.extend(selection.providers.iter().map(String::as_str).filter(|name| registry.find(name).is_some()));
     let chosen: BTreeSet<&str> =
         selection.places(history).iter().map(|place| place.intent.backend.as_str()).collect();
     let mut manifests = Manifests::new();
     for name in names {
-        let loaded = match registry.get(name) {
+        let loaded = match registry.find(name) {
             Some(backend) => sweep::load(backend).map_err(|error| error.to_string()),
             None => Err("there is no such backend here; `--infrastructure` names its folder".to_owned()),
         };
@@ -82,7 +82,7 @@ pub(super) fn named_scopes(
         return;
     }
     for name in &selection.providers {
-        let (Some(manifest), Some(backend)) = (manifests.get(name), order.registry.get(name)) else {
+        let (Some(manifest), Some(backend)) = (manifests.get(name), order.registry.find(name)) else {
             continue;
         };
         if scopes.iter().any(|scope| scope.backend == *name) {

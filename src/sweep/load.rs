@@ -178,7 +178,7 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         for file in BUILT_IN.files().filter(|file| file.path().extension().is_some_and(|e| e == "json")) {
             let name = file.path().file_stem().unwrap().to_str().unwrap();
-            let Some(backend) = registry.get(name) else { continue };
+            let Some(backend) = registry.find(name) else { continue };
             load(backend).unwrap_or_else(|error| panic!("{error}"));
         }
     }

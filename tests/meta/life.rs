@@ -16,6 +16,7 @@ fn run(id: &str) -> CreateRun {
             instance_type: "t".into(),
             alias: "a".parse().unwrap(),
             count: 1,
+            unsettled: false,
         }],
         lease_seconds: 60,
         max_attempts: 4,
