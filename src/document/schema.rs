@@ -13,7 +13,7 @@ const SINGLE: [&str; 2] = ["items", "additionalProperties"];
 const LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 /// A schema, compiled when it is first used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Schema {
     value: Value,
     validator: OnceLock<Validator>,

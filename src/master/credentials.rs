@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use indexmap::IndexMap;
+use serde_json::{Map, Value};
 use tokio::process::Command;
 
 use crate::provider::{Manifest, Tool};
+use crate::sweep::Values;
 use crate::terraform::Environment;
 
 /// A cloud that has not answered by then will not answer Terraform either.
@@ -31,21 +33,27 @@ pub enum Problem {
     Refused { provider: String, command: String, why: String },
 }
 
-/// Checks all backends at once; the provider instances of one backend share its check.
+/// Checks all backends at once; the provider instances of one backend share its check, filled with the
+/// settings of the first.
 ///
 /// # Errors
 /// All problems there are.
-pub async fn check<'m>(providers: impl IntoIterator<Item = (&'m str, &'m Manifest)>) -> Result<(), NotReady> {
-    let mut backends: IndexMap<&str, (Vec<&str>, &Manifest)> = IndexMap::new();
-    for (name, manifest) in providers {
-        backends.entry(&manifest.name).or_insert_with(|| (Vec::new(), manifest)).0.push(name);
+pub async fn check<'m>(
+    providers: impl IntoIterator<Item = (&'m str, &'m Manifest, &'m Map<String, Value>)>,
+) -> Result<(), NotReady> {
+    let mut backends: IndexMap<&str, (Vec<&str>, &Manifest, Values)> = IndexMap::new();
+    for (name, manifest, settings) in providers {
+        let first = || (Vec::new(), manifest, Values::of(settings));
+        backends.entry(&manifest.name).or_insert_with(first).0.push(name);
     }
-    let checks = backends.into_values().map(|(names, manifest)| check_backend(names.join("`, `"), manifest));
+    let checks = backends
+        .into_values()
+        .map(|(names, manifest, values)| check_backend(names.join("`, `"), manifest, values));
     let problems: Vec<Problem> = join_all(checks).await.into_iter().flatten().collect();
     if problems.is_empty() { Ok(()) } else { Err(NotReady { problems }) }
 }
 
-async fn check_backend(provider: String, manifest: &Manifest) -> Vec<Problem> {
+async fn check_backend(provider: String, manifest: &Manifest, values: Values) -> Vec<Problem> {
     let needed = manifest.tools.iter().filter(|tool| !tool.optional && !TERRAFORM.contains(&&*tool.name));
     let missing = needed.filter(|tool| which::which(&tool.name).is_err());
     let mut problems: Vec<Problem> = missing.map(|tool| no_tool(&provider, tool)).collect();
@@ -63,7 +71,9 @@ async fn check_backend(provider: String, manifest: &Manifest) -> Vec<Problem> {
         return problems;
     };
     if let Some(command) = source.check.as_ref().or(manifest.credential_check.as_ref())
-        && let Err(why) = try_out(command).await
+        // Without a value for a place of it, Terraform is the one to tell.
+        && let Ok(command) = values.render(command)
+        && let Err(why) = try_out(&command).await
     {
         problems.push(Problem::Refused { provider, command: command.join(" "), why });
     }
@@ -138,10 +148,12 @@ mod tests {
             serde_json::json!({
                 "tools": [{ "name": "no-such-program", "hint": "build it" }],
                 "credentials": [{ "name": "home", "env": ["PATH"] }],
-                "credential_check": ["sh", "-c", "echo first >&2; echo 'token expired' >&2; exit 4"]
+                "credential_check": ["sh", "-c", "echo first >&2; echo 'token expired' >&2; exit {{status}}"]
             }),
         );
-        let all = [("a-north", &a), ("b", &b), ("a-south", &a)];
+        let settings = serde_json::json!({ "status": 4 });
+        let settings = settings.as_object().unwrap();
+        let all = [("a-north", &a, settings), ("b", &b, settings), ("a-south", &a, settings)];
         let error = check(all).await.unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -160,6 +172,7 @@ mod tests {
             "good",
             serde_json::json!({ "credentials": [{ "name": "p", "env": ["PATH"] }], "credential_check": ["true"] }),
         );
-        assert_eq!(check([("none", &none), ("good", &good)]).await, Ok(()));
+        let settings = Map::new();
+        assert_eq!(check([("none", &none, &settings), ("good", &good, &settings)]).await, Ok(()));
     }
 }

@@ -278,8 +278,9 @@ async fn prepare(
         let providers = provider_tasks(&plan, registry, image, folders).await?;
         let hosts = hosts(home, &config, &plan, &providers, &given, &program).await?;
         let manifests = providers.iter().filter_map(ProviderTask::terraform);
-        let manifests = manifests.map(|task| (task.planned.name.as_str(), &task.manifest));
-        let meta = orchestrator.meta().map(|plan| ("meta", &plan.manifest));
+        let manifests =
+            manifests.map(|task| (task.planned.name.as_str(), &task.manifest, &task.planned.settings));
+        let meta = orchestrator.meta().map(|plan| ("meta", &plan.manifest, &plan.settings));
         credentials::check(manifests.chain(meta)).await?;
         (providers, hosts)
     };

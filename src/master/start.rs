@@ -103,6 +103,7 @@ impl Session {
             files,
             ledger: hosts.ledger.clone(),
             intent,
+            backend: task.backend.clone(),
             aliases: task.planned.instance_types.iter().map(|planned| planned.alias.clone()).collect(),
             orchestrator: connection.client.clone(),
             boot_timeout: hosts.boot_timeout,

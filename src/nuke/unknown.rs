@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::command::{AskError, Commands, Voice};
 use super::erase::{Fate, Fates};
 use super::report::Known;
+use super::settle::BETWEEN_LISTINGS;
 use super::survey::{Answers, Gap, Site, Survey};
 use super::target::{Scope, Wanted, used};
 use crate::ledger::Intent;
@@ -54,7 +55,8 @@ pub async fn account(backend: &Backend, settings: &Map<String, Value>) -> Result
 }
 
 /// Deletes what carries the intent's owner, run and provider instance, and is not among `known`, the ids that
-/// Terraform's state has. Tries for as long as `patience`.
+/// Terraform's state has. Tries for as long as `patience`, until two listings
+/// find nothing.
 pub async fn sweep_unknown(
     backend: &Backend,
     intent: &Intent,
@@ -78,11 +80,18 @@ pub async fn sweep_unknown(
     let deadline = Instant::now() + patience;
     let mut deleted = BTreeSet::new();
     let mut fates = Fates::new();
+    let mut quiet_once = false;
     loop {
         let mut survey = site.survey(&wanted, &Answers::default(), |_| true).await;
         survey.ours.retain(|found| !known.has(found));
         let left: BTreeSet<String> =
             survey.ours.iter().map(|found| format!("{} {}", found.kind, found.item.id)).collect();
+        // A call that was in flight when its caller ended may take effect after the first look.
+        if survey.ours.is_empty() && !quiet_once {
+            quiet_once = true;
+            tokio::time::sleep(BETWEEN_LISTINGS).await;
+            continue;
+        }
         if survey.ours.is_empty() || Instant::now() > deadline {
             let deleted = deleted.difference(&left).cloned().collect();
             return Ok(Swept {
@@ -91,6 +100,7 @@ pub async fn sweep_unknown(
                 gaps: survey.gaps.into_iter().collect(),
             });
         }
+        quiet_once = false;
         deleted.extend(left);
         let round = site.erase(&survey, &wanted, deadline).await;
         if round.values().any(|fate| !matches!(fate, Fate::Asked)) {

@@ -26,7 +26,7 @@ pub enum RegistryError {
 }
 
 /// One backend: its manifest and its folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Backend {
     pub manifest: Manifest,
     pub folder: Folder,

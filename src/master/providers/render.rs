@@ -1,6 +1,7 @@
 //! What a provider instance with Terraform is rendered from, gathered once and checked before anything runs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::api::RunId;
 use crate::client::Secret;
@@ -16,6 +17,8 @@ use crate::terraform::{Source, SourceError};
 pub struct TerraformTask {
     pub planned: PlannedProvider,
     pub manifest: Manifest,
+    /// Whole, for the sweep of what Terraform loses.
+    pub backend: Arc<Backend>,
     pub source: Source,
 }
 
@@ -54,7 +57,8 @@ impl HostFacts {
 impl TerraformTask {
     pub fn load(planned: &PlannedProvider, backend: &Backend) -> Result<TerraformTask, SourceError> {
         let source = Source::load(&backend.folder)?;
-        Ok(TerraformTask { planned: planned.clone(), manifest: backend.manifest.clone(), source })
+        let manifest = backend.manifest.clone();
+        Ok(TerraformTask { planned: planned.clone(), manifest, backend: Arc::new(backend.clone()), source })
     }
 
     /// The files of its folder.

@@ -20,6 +20,8 @@ use crate::ledger::{FactKind, Intent, Ledger, LedgerError, Made};
 use crate::master::leave::{Leave, asked, cancelled};
 use crate::master::progress::{MasterEvent, Progress};
 use crate::master::record::{HostRecord, Leftover};
+use crate::nuke;
+use crate::provider::Backend;
 use crate::render::Files;
 use crate::terraform::{
     self, Adopted, Applied, Destroyed, FailureClass, InitCache, JobState, Operation, TerraformError, TfEvent,
@@ -28,6 +30,9 @@ use crate::terraform::{
 
 /// Another try of a destroy costs nothing; what is still there after this many is named.
 const DESTROY_TRIES: u32 = 3;
+
+/// How long what a failed apply lost is deleted again and again.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What one provider instance is made from, and how it is watched.
 pub struct TerraformProvider {
@@ -39,6 +44,8 @@ pub struct TerraformProvider {
     pub ledger: Ledger,
     /// What is written down before the cloud is called.
     pub intent: Intent,
+    /// Knows how to find what carries our tags.
+    pub backend: Arc<Backend>,
     pub orchestrator: Client,
     /// Longest stay of a host at one stage of its boot.
     pub boot_timeout: Duration,
@@ -51,6 +58,12 @@ pub struct TerraformProvider {
 pub async fn serve(provider: TerraformProvider, line: Line) -> End {
     let mut leave = line.leave.clone();
     let set_up = provider.set_up(&mut leave).await;
+    // Whatever made it end early: what was in flight may be there and in no state.
+    let lost = if set_up.as_ref().is_err_and(SetUpError::may_have_lost) {
+        provider.sweep().await
+    } else {
+        Vec::new()
+    };
     let (hosts, mut error) = match set_up {
         Ok(Some(applied)) => (provider.came_up(&applied, &line), None),
         // Nothing is wanted any more; an earlier master may have begun something.
@@ -63,9 +76,10 @@ pub async fn serve(provider: TerraformProvider, line: Line) -> End {
     asked(&mut leave).await;
     if provider.keep || *leave.borrow() == Leave::Stay {
         provider.note(FactKind::Kept);
-        return End { error, leftovers: Vec::new(), kept: true };
+        return End { error, leftovers: lost, kept: true };
     }
-    let (destroy_error, leftovers) = provider.take_down().await;
+    let (destroy_error, mut leftovers) = provider.take_down().await;
+    leftovers.extend(lost);
     End { error: error.or(destroy_error), leftovers, kept: false }
 }
 
@@ -83,6 +97,14 @@ impl SetUpError {
     pub(super) fn was_wanted(&self, leave: &watch::Receiver<Leave>) -> bool {
         let interrupted = matches!(self, SetUpError::Terraform(TerraformError::Interrupted { .. }));
         interrupted && *leave.borrow() != Leave::No
+    }
+
+    /// Whether something may have been made that the state does not know: any apply that did not succeed.
+    fn may_have_lost(&self) -> bool {
+        match self {
+            SetUpError::Terraform(error) => error.needs_sweep(),
+            SetUpError::Ledger(_) => false,
+        }
     }
 
     fn class(&self) -> Option<FailureClass> {
@@ -137,7 +159,7 @@ impl TerraformProvider {
         if *leave.borrow() != Leave::No {
             return Ok(None);
         }
-        self.ledger.intend(&self.intent)?;
+        self.intend().await?;
         self.workspace.prepare(&self.files)?;
         self.workspace.init(&self.cache).await?;
         let mut shown = self.shown(Operation::Apply);
@@ -155,6 +177,44 @@ impl TerraformProvider {
         }
         self.workspace.interrupt().await?;
         Ok(Some(apply.await?))
+    }
+
+    /// Writes down what is about to exist, with the account where it can be told.
+    async fn intend(&self) -> Result<(), LedgerError> {
+        let mut intent = self.intent.clone();
+        match nuke::account(&self.backend, &intent.settings).await {
+            Ok(account) => intent.account = account,
+            Err(error) => {
+                let error = crate::cause_chain(&error);
+                tracing::warn!(provider = self.name, error, "the ledger does not learn the account");
+            }
+        }
+        self.ledger.intend(&intent)
+    }
+
+    /// Deletes what carries this run's tags and is not in the state; returns what may be left of it.
+    async fn sweep(&self) -> Vec<Leftover> {
+        let leftover =
+            |resource: String, id: Option<String>| Leftover { provider: self.name.clone(), resource, id };
+        let known = self.made().into_iter().map(|made| made.id).collect();
+        match nuke::sweep_unknown(&self.backend, &self.intent, known, SWEEP_PATIENCE).await {
+            Ok(swept) => {
+                tracing::info!(provider = self.name, deleted = ?swept.deleted, "swept after a failed apply");
+                let left = swept
+                    .left
+                    .into_iter()
+                    .map(|(kind, id, why)| leftover(format!("{kind}: {why}"), Some(id)));
+                let gaps = swept.gaps.into_iter();
+                left.chain(
+                    gaps.map(|gap| leftover(format!("scan incomplete: {}: {}", gap.what, gap.why), None)),
+                )
+                .collect()
+            }
+            Err(error) => {
+                let why = crate::cause_chain(&error);
+                vec![leftover(format!("could not look for what a failed apply lost: {why}"), None)]
+            }
+        }
     }
 
     /// Tells what was made.
