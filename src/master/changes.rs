@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// One line a difference, by JSON path, in the order of the new config; at most [`MOST`] of them.
+/// One line a difference, by JSON path, in the order of the new config; at most `MOST` of them.
 pub fn changes(before: &Value, after: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("$", before, after, &mut found);

@@ -82,7 +82,7 @@ impl MetaFolder {
         Ok(held.map(|file| Making { _file: file }))
     }
 
-    /// Whether no other master of this home uses the stack. As long as one is [`Making`], nobody starts to.
+    /// Whether no other master of this home uses the stack. As long as one is `Making`, nobody starts to.
     pub fn is_unused(&self, _making: &Making) -> io::Result<bool> {
         Ok(self.lock("users.lock", FlockArg::LockExclusiveNonblock)?.is_some())
     }
