@@ -19,9 +19,12 @@ async fn caller() {
     let _ = run.workspace("here").apply(&mut quiet).await;
 }
 
-/// Starts a process that applies, in a process group of its own as a shell would.
+/// Starts a process that applies, in a process group of its own as a shell would. A job in the background of
+/// a script ignores interrupts, and so would all that it starts.
 fn start_caller(run: &Run) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "adoption::caller", "--ignored"])
         .env(FOLDER, &run.root)
         .process_group(0)
