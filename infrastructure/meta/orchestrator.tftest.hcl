@@ -192,7 +192,7 @@ run "stack" {
       for secret in [var.admin_key, var.tls_key] : !strcontains(
         templatefile("user-data.tftpl", {
           region        = var.region, bucket = "b", prefix = local.prefix, binary = "b", binary_sha256 = var.binary_sha256,
-          bench_version = var.bench_version, idle_minutes = var.idle_minutes
+          bench_version = var.bench_version, idle_minutes = var.idle_minutes, generation = var.generation
         }), secret
       )
     ]) && { for name, object in aws_s3_object.secret : name => object.content } == { "admin.key" = var.admin_key, "tls.crt" = var.tls_certificate, "tls.key" = var.tls_key }

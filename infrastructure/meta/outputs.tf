@@ -41,5 +41,5 @@ output "region" {
 
 output "boot_log" {
   description = "Where the instance leaves the log of its boot."
-  value       = "s3://${aws_s3_bucket.orchestrator.bucket}/${local.prefix}/log/boot.txt"
+  value       = "s3://${aws_s3_bucket.orchestrator.id}/${local.prefix}/log/boot.txt"
 }
