@@ -27,7 +27,7 @@ Exits with 0 only when two listings, ten seconds apart, found nothing left; with
 Examples:
   bench nuke --dry-run                                    what there is, and what it costs
   bench nuke --run-id 20261120-101500-k3v9 --yes          one run, without asking
-  bench nuke --all-runs --provider aws --all-regions      by owner, where the ledger was lost";
+  bench nuke --all-runs --provider NAME --all-regions     by owner, where the ledger was lost";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
