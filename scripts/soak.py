@@ -5,15 +5,16 @@
 
 A lane has its own moto, fault proxy, orchestrator and folders; each fault has its own home. Fault N of a seed is always
 the same, as far as signals can be. Faults that the output file has already are not run again, so a soak that was ended
-goes on with the same command. Around each run lie decoys: another owner's, only our tag's key, only our name, no tags.
-After the fault comes the way back (resume, nuke), and boto3 asks moto itself, not through the proxy:
+goes on with the same command; `--minutes` ends it so, after the faults that have begun. Around each run lie decoys:
+another owner's, only our tag's key, only our name, no tags. After the fault comes the way back (resume, nuke), and boto3
+asks moto itself, not through the proxy:
 
     leak       something lives that was not there before, after a nuke that said that nothing is left
     foreign    something is gone that was not ours
-    false      an exit code or a report that does not tell what lives
+    false      an exit code, a report or a ledger that does not tell what lives, or a host that was made twice
     stuck      no way back: nuke never said 0, or a command did not end
 
-One line a fault, then the sums. Exit code 0 only when all are 0, 1 when one is not, 2 when it cannot be tried.
+The AWS CLI is asked through tests/common/aws_server.py, which spares its start. One line a fault, then the sums. Exit code 0 only when all are 0, 1 when one is not, 2 when it cannot be tried.
 Needs bench, terraform, the AWS CLI, moto_server and boto3. TF_CLI_CONFIG_FILE goes through to Terraform.
 """
 
@@ -42,6 +43,8 @@ REGIONS = ["us-east-1", "us-west-2"]
 OWNER = "soak"
 # Longest that one command may take, seconds.
 PATIENCE = 420
+# Longest stay of a host at one stage of its boot, minutes: for runs that shall end, and for those that shall not.
+AT_ONCE, NEVER = 0.05, 30
 # What a nuke may need: each is at least two listings ten seconds apart.
 NUKES = 4
 
@@ -85,12 +88,18 @@ def own_address():
         return probe.getsockname()[0]
 
 
+def named(report):
+    """Whether a run's report names something that is, or may be, left."""
+    report = report if isinstance(report, dict) else {}
+    return report.get("leftovers") or "nuke" in json.dumps(report.get("error", report))
+
+
 def until(what, condition, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if got := condition():
             return got
-        time.sleep(0.1)
+        time.sleep(0.2)
     raise Stuck(f"{what} did not come within {seconds} s")
 
 
@@ -98,7 +107,7 @@ class Lane:
     """A cloud of its own, and an orchestrator."""
 
     def __init__(self, bench, folder):
-        self.bench, self.folder, self.children = bench, folder, []
+        self.bench, self.folder, self.children, self.images = bench, folder, [], {}
         UNDER_WAY.append(self)
         folder.mkdir(parents=True)
         self.log = open(folder / "servers.log", "ab")
@@ -116,7 +125,19 @@ class Lane:
             "AWS_ENDPOINT_URL": self.proxy, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGIONS[0], "AWS_EC2_METADATA_DISABLED": "true", "BENCH_OWNER": OWNER,
             "XDG_STATE_HOME": str(folder / "state"), "BENCH_API_KEY": os.urandom(32).hex()}
+        self.shortcut()
         self.serve()
+        self.clients = {region: self.client(region) for region in REGIONS}
+
+    def shortcut(self):
+        """Puts the AWS CLI that does not start each time before the real one."""
+        folder = self.folder / "bin"
+        folder.mkdir()
+        server = subprocess.Popen([sys.executable, str(ROOT / "tests/common/aws_server.py"), str(folder)],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.children.append(server)
+        if server.stdout.readline():
+            self.env["PATH"] = f"{folder}:{os.environ['PATH']}"
 
     def serve(self):
         said = open(self.folder / "orchestrator.log", "wb")
@@ -148,9 +169,16 @@ class Lane:
         return [call for call in calls if action is None or call["action"] == action]
 
     def client(self, region):
-        # Not thread-safe to make at once from the default session; a session each is.
+        # A session each: the default one must not be used by several threads at once.
         session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
         return session.client("ec2", endpoint_url=self.moto)
+
+    def image(self, client):
+        """Any image of this region; moto has the same ones after each reset."""
+        region = client.meta.region_name
+        if region not in self.images:
+            self.images[region] = client.describe_images()["Images"][0]["ImageId"]
+        return self.images[region]
 
     def reset(self):
         self.faults()
@@ -177,7 +205,7 @@ class Case:
         UNDER_WAY.append(self)
         self.foreign_owner = {}
         lane.reset()
-        self.clients = {region: lane.client(region) for region in REGIONS}
+        self.clients = lane.clients
         self.decoys()
         self.before = self.living()
 
@@ -187,7 +215,7 @@ class Case:
         ours = {"bench_managed": "true", "bench_run_id": self.run_id, "bench_backend": "aws"}
         sets = [ours | {"bench_owner": "another"}, {"bench_owner": ""}, {"Name": f"bench-{self.run_id}-p0-a-0"}, {}]
         for client in self.clients.values():
-            image = client.describe_images()["Images"][0]["ImageId"]
+            image = self.lane.image(client)
             for tags in sets:
                 tags = [{"Key": key, "Value": value} for key, value in tags.items()]
                 made = lambda kind: {"TagSpecifications": [{"ResourceType": kind, "Tags": tags}]} if tags else {}
@@ -241,6 +269,9 @@ class Case:
         left = self.left()
         if code in (0, 1, 3, 130) and left and "--keep" not in words:
             self.find("false", f"{words[0]} exited with {code}, and {len(left)} live: {sorted(left)[:4]}")
+        self.judge_ledger(left)
+        if words[0] == "run" and code == 4 and not left and not named(report):
+            self.find("false", "run exited with 4 and names nothing")
         if words[0] == "nuke" and code >= 0:
             if not isinstance(report, dict):
                 return self.find("false", f"nuke exited with {code} and no report")
@@ -253,25 +284,61 @@ class Case:
             if code == 4 and not left and not told and not doubts:
                 self.find("false", "nuke exited with 4 and names nothing")
 
+    def ledger(self):
+        """Where each intent stands, by region and provider instance."""
+        path, stands = self.home / "ledger.jsonl", {}
+        for line in map(json.loads, path.read_text().splitlines() if path.exists() else []):
+            if line["entry"] == "intent":
+                stands[line["settings"]["region"], line["provider"]] = "intended"
+            else:
+                stands |= {key: line["fact"] for key in stands if key[1] == line["provider"]}
+        return stands
+
+    def judge_ledger(self, left):
+        """Whatever lives was written down first, and what was told to be gone is."""
+        stands = self.ledger()
+        for region in sorted({one[1] for one in left}):
+            there = {fact for (place, _), fact in stands.items() if place == region}
+            if not there - {"gone"}:
+                self.find("false", f"in {region} something lives, and the ledger says {sorted(there) or 'nothing'}")
+
     def command(self, *arguments, **more):
         code, report = self.end(self.start(*arguments, **more))
         self.judge(code, report, arguments)
         return code, report
 
-    def run(self, providers=None, boot=30):
-        """Starts the run. Its hosts are records that never boot: after `boot` minutes it gives its tasks up."""
-        names = [f"p{i}" for i in range(providers or self.random.randint(1, 3))]
-        config = {"runs_per_instance_type": self.random.choice([2, 4]), "workload": {"builtin": "cpu"},
+    def run(self, providers=None, boot=NEVER):
+        """Starts the run. Its hosts are records that never boot: after `boot` minutes each is replaced, then given up."""
+        names = [f"p{i}" for i in range(providers or self.random.choice([1, 1, 1, 2, 2, 3]))]
+        tasks = self.random.choice([2, 4])
+        config = {"runs_per_instance_type": tasks, "workload": {"builtin": "cpu"},
                   "task_runners": {"mode": "image", "image": "none", "count": 2},
-                  "limits": {"ttl_minutes": 60, "pending_timeout_minutes": boot},
+                  "limits": {"ttl_minutes": 60, "boot_timeout_minutes": boot},
                   "providers": {name: {"backend": "aws", "region": REGIONS[i % len(REGIONS)]} for i, name in enumerate(names)}}
         for name in names:
             config[name] = [{"instance_type": "t3.micro", "alias": f"{name}a", "price_usd_per_h": 0.0104}]
         (self.folder / "run.json").write_text(json.dumps(config))
-        self.names = names
+        # Two task runners a host.
+        self.hosts, self.names = len(names) * tasks // 2, names
         self.master = self.start("run", "run.json", "--mock", "--run-id", self.run_id, "--orchestrator-url", self.lane.url,
                                  "--orchestrator-pin", self.lane.pin)
         return self.master
+
+    def resume(self, how=None):
+        """Takes the run up again and brings it to an end. No host is made twice."""
+        self.master = self.start("run", "--resume", self.run_id)
+        how = how or self.random.choice(["stop", "interrupt"])
+
+        def there():
+            return self.master.poll() is not None or self.instances() >= self.hosts and not self.terraforms()
+        until("the resumed run's hosts", there, 240)
+        if (count := self.instances()) > self.hosts:
+            self.find("false", f"{count} instances live where {self.hosts} were planned")
+        if self.master.poll() is None and how == "interrupt":
+            return self.interrupt()
+        if self.master.poll() is None:
+            self.end(self.start("stop", self.run_id))
+        return self.finish()
 
     def applying(self, calls=None):
         """Until so many calls were made, or all hosts are there."""
@@ -280,33 +347,44 @@ class Case:
         def there():
             if self.master.poll() is not None:
                 raise Stuck(f"the run ended by itself with {self.master.returncode}")
-            return len(self.lane.calls()) >= calls or self.applied()
+            return len(self.lane.calls()) >= calls or self.instances() >= self.hosts
         until("the apply", there, 240)
 
-    def applied(self):
-        return sum(one[0] == "instance" for one in self.left()) >= len(self.names)
+    def instances(self):
+        """How many live that this run made."""
+        mine = [{"Name": "tag:bench_run_id", "Values": [self.run_id]}, {"Name": "tag:bench_owner", "Values": [OWNER]},
+                {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]}]
+        regions = list(self.clients.values())[:len(self.names)]
+        found = [client.describe_instances(Filters=mine)["Reservations"] for client in regions]
+        return sum(len(reservation["Instances"]) for reservations in found for reservation in reservations)
 
     def all_made(self):
         def there():
             if self.master.poll() is not None:
                 raise Stuck(f"the run ended by itself with {self.master.returncode}")
-            return self.applied() and not self.terraforms()
+            return self.instances() >= self.hosts and not self.terraforms()
         until("all hosts", there, 240)
 
-    def terraforms(self):
-        """Processes of Terraform that work for this home."""
+    def terraforms(self, supervisors=False):
+        """Processes of Terraform, and of its providers, that work for this home."""
         found = []
         for entry in pathlib.Path("/proc").iterdir():
             try:
-                if entry.name.isdigit() and (entry / "comm").read_text().startswith("terraform") \
+                if not entry.name.isdigit():
+                    continue
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if supervisors and b"supervise" in words and os.fsencode(self.home) in words[-2]:
+                    found.append(int(entry.name))
+                elif (entry / "comm").read_text().startswith("terraform") \
                         and pathlib.Path(os.readlink(entry / "cwd")).is_relative_to(self.home):
                     found.append(int(entry.name))
             except OSError:
                 continue
         return found
 
-    def kill_terraforms(self):
-        for pid in self.terraforms():
+    def kill_terraforms(self, supervisors=False):
+        # A supervisor first: otherwise it writes down how Terraform ended.
+        for pid in sorted(self.terraforms(supervisors)):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -317,11 +395,17 @@ class Case:
         self.master.wait()
 
     def interrupt(self):
+        """One Ctrl-C, as a terminal sends it to the whole process group."""
         os.killpg(self.master.pid, signal.SIGINT)
-        code, report = self.end(self.master)
-        self.judge(code, report, self.master.words)
+        code, report = self.finish()
         if code not in (4, 130):
             self.find("false", f"an interrupted run exited with {code}")
+
+    def finish(self):
+        """The end of the master, judged."""
+        code, report = self.end(self.master)
+        self.judge(code, report, self.master.words)
+        return code, report
 
     def states(self):
         return sorted((self.home / "runs" / self.run_id / "providers").glob("*/terraform.tfstate"))
@@ -330,16 +414,17 @@ class Case:
         return self.command("nuke", "--yes", "--patience", "3", *arguments)
 
     def clean(self):
-        """The way back: nuke until it says 0."""
+        """The way back: nuke until it says 0. Then the ledger says so as well."""
         self.lane.faults()
         for _ in range(NUKES):
             code, report = self.nuke()
             if code == 0:
-                return
-            if code == 2 and not self.left():
+                open_still = {key: fact for key, fact in self.ledger().items() if fact != "gone"}
+                return open_still and self.find("false", f"nuke exited with 0, and the ledger says {open_still}")
+            if code == 2 and not self.left() and not self.ledger():
                 # Nothing known here: the run died before its first intent.
-                return
-        self.find("stuck", f"nuke exits with {code} for ever: {json.dumps(report)[:600]}")
+                return None
+        return self.find("stuck", f"nuke exits with {code} for ever: {json.dumps(report)[:600]}")
 
     def end_all(self):
         self.kill_terraforms()
@@ -361,18 +446,26 @@ def master_killed_then_nuke(case):
 
 
 def master_killed_then_resume(case):
-    case.run(boot=1)
+    case.run()
     case.applying()
     case.kill_master()
-    case.command("run", "--resume", case.run_id)
+    case.resume()
 
 
 def terraform_killed(case):
-    case.run(boot=1)
+    case.run(boot=AT_ONCE)
     case.applying()
     case.kill_terraforms()
-    code, report = case.end(case.master)
-    case.judge(code, report, case.master.words)
+    case.finish()
+
+
+def terraform_killed_then_resume(case):
+    case.run()
+    case.applying()
+    # As a machine that loses its power: the supervisors go too.
+    case.kill_master()
+    case.kill_terraforms(supervisors=True)
+    case.resume()
 
 
 def interrupted(case):
@@ -384,9 +477,19 @@ def interrupted(case):
 def interrupted_with_instances_in_flight(case):
     case.lane.faults({"action": "RunInstances", "delay_s": 4})
     case.run()
-    until("RunInstances", lambda: case.lane.calls("CreateLaunchTemplate"), 240)
-    time.sleep(case.random.uniform(0, 4))
+    until("RunInstances", lambda: case.lane.calls("RunInstances"), 240)
+    time.sleep(case.random.uniform(0, 3))
     case.interrupt()
+
+
+def stopped_without_master(case):
+    """`bench stop` where nobody is left to destroy the hosts."""
+    case.run()
+    case.applying()
+    case.kill_master()
+    code, report = case.end(case.start("stop", case.run_id))
+    if code != 4 and case.left():
+        case.find("false", f"stop exited with {code}, and {len(case.left())} live")
 
 
 def state_lost(case):
@@ -411,16 +514,17 @@ def state_lost(case):
 def no_capacity(case):
     region = case.random.choice(REGIONS)
     case.lane.faults({"action": "RunInstances", "region": region, "status": 500, "code": "InsufficientInstanceCapacity"})
-    case.run(providers=3, boot=1)
-    code, report = case.end(case.master)
-    case.judge(code, report, case.master.words)
+    case.run(providers=3, boot=AT_ONCE)
+    code, _ = case.finish()
+    if code not in (3, 4):
+        case.find("false", f"a run without capacity exited with {code}")
 
 
 def throttled(case):
     case.lane.faults({"service": "ec2", "status": 503, "code": "RequestLimitExceeded", "probability": 0.3})
-    case.run(boot=1)
+    case.run()
     case.applying(60)
-    case.kill_master()
+    case.random.choice([case.kill_master, case.interrupt])()
     case.nuke()
 
 
@@ -447,7 +551,7 @@ def foreign_subnet(case):
     made = case.clients[vpc[1]].create_subnet(VpcId=vpc[2], CidrBlock=f"{base}.240.0/24")["Subnet"]["SubnetId"]
     case.foreign_owner[made] = vpc
     case.kill_master()
-    code, report = case.command("nuke", "--yes", "--patience", "1")
+    code, report = case.nuke()
     if code != 4 or made not in json.dumps(report):
         case.find("false", f"nuke exited with {code}; the foreign subnet {made} is named: {made in json.dumps(report)}")
     if ("subnet", vpc[1], made) not in case.living():
@@ -462,7 +566,7 @@ def nuke_killed(case):
     case.kill_master()
     for _ in range(case.random.randint(1, 3)):
         nuke = case.start("nuke", "--yes", "--patience", "3")
-        time.sleep(case.random.uniform(0.3, 20))
+        time.sleep(case.random.uniform(0.3, 15))
         if nuke.poll() is None:
             os.kill(nuke.pid, signal.SIGKILL)
             if case.random.random() < 0.5:
@@ -476,16 +580,16 @@ def two_nukes(case):
     case.kill_master()
     pair = [case.start("nuke", "--yes", "--patience", "3") for _ in range(2)]
     for child in pair:
-        code, report = case.end(child)
-        if code == 0:
-            case.judge(code, report, child.words)
+        case.judge(*case.end(child), child.words)
 
 
 def nuke_during_apply(case):
     case.run()
     case.applying()
     # It stops the apply or refuses; the master may live on, so that what is there is judged after it.
-    code, _ = case.end(case.start("nuke", "--yes", "--patience", "3"))
+    code, report = case.end(case.start("nuke", "--yes", "--patience", "3"))
+    if case.master.poll() is None and (code != 4 or f"run {case.run_id}" not in json.dumps(report.get("refused"))):
+        case.find("false", f"nuke beside a living master exited with {code} and did not say so")
     if code == 0 and (left := case.left()):
         time.sleep(2)
         if left & case.left():
@@ -498,14 +602,15 @@ def wrong_account(case):
     case.run()
     case.all_made()
     case.kill_master()
+    case.kill_terraforms()
     before = case.living()
     # Keys of a role in another account work there, for moto as for AWS.
     session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGIONS[0])
     role = "arn:aws:iam::111122223333:role/other"
     keys = session.client("sts", endpoint_url=case.lane.moto).assume_role(RoleArn=role, RoleSessionName="soak")["Credentials"]
-    code, _ = case.end(case.start("nuke", "--yes", "--patience", "3", AWS_ACCESS_KEY_ID=keys["AccessKeyId"],
+    code, report = case.end(case.start("nuke", "--yes", "--patience", "3", AWS_ACCESS_KEY_ID=keys["AccessKeyId"],
                                   AWS_SECRET_ACCESS_KEY=keys["SecretAccessKey"], AWS_SESSION_TOKEN=keys["SessionToken"]))
-    if code == 0 or case.living() != before:
+    if code != 4 or case.living() != before or "account" not in json.dumps(report.get("refused")):
         case.find("false", f"in another account nuke exited with {code}, and {len(before - case.living())} are gone")
 
 
@@ -523,8 +628,8 @@ def master_never_returns(case):
                     case.find("leak", f"{one['InstanceId']} would stop, not end, at its deadline")
 
 
-FAULTS = [master_killed_then_nuke, master_killed_then_resume, terraform_killed, interrupted, interrupted_with_instances_in_flight,
-          state_lost, no_capacity, throttled, listing_forbidden, foreign_subnet, nuke_killed, two_nukes, nuke_during_apply,
+FAULTS = [master_killed_then_nuke, master_killed_then_resume, terraform_killed, terraform_killed_then_resume, interrupted,
+          interrupted_with_instances_in_flight, stopped_without_master, state_lost, no_capacity, throttled, listing_forbidden, foreign_subnet, nuke_killed, two_nukes, nuke_during_apply,
           wrong_account, master_never_returns]
 
 
@@ -570,6 +675,7 @@ def main():
     parser.add_argument("--from", dest="first", type=int, default=0, help="number of the first fault")
     parser.add_argument("--count", type=int, default=len(FAULTS))
     parser.add_argument("--lanes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no fault after so long")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("soak.jsonl"))
     parser.add_argument("--bench", default=str(ROOT / "target/debug/bench"))
     parser.add_argument("--only", action="append", help="only this fault (can be given several times)")
@@ -589,12 +695,13 @@ def main():
     for number in wanted:
         if number not in done:
             todo.put(number)
+    end = time.monotonic() + options.minutes * 60
     work, writing = pathlib.Path(tempfile.mkdtemp(prefix="soak.")), threading.Lock()
 
     def drive(index):
         lane = Lane(options.bench, work / str(index))
         try:
-            while True:
+            while time.monotonic() < end:
                 number = todo.get_nowait()
                 line = strike(lane, options.seed, number, options.only)
                 with writing:
@@ -616,6 +723,8 @@ def main():
     sums = collections.Counter(what for line in done.values() for what, _ in line["findings"])
     print(f"{len(done)} faults: {sums['leak']} leaks, {sums['foreign']} foreign deletions, {sums['false']} false exit codes or "
           f"reports, {sums['stuck']} stuck")
+    if missing := len(wanted) - len(done):
+        print(f"{missing} of {len(wanted)} are still to come")
     if sums:
         print(f"files of faults with findings: {work}")
     else:
