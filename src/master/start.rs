@@ -1,6 +1,7 @@
 //! Starting provider instances: each in its phase, as a task of the fleet.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 
 use super::connection::Connection;
 use super::flow::{RunError, Session, now};
@@ -109,6 +110,7 @@ impl Session {
             boot_timeout: hosts.boot_timeout,
             keep: self.prepared.keep,
             progress: self.progress.clone(),
+            doubtful: AtomicBool::new(false),
         };
         fleet.start(&provider.name.clone(), |line| serve_terraform(provider, line));
         Ok(())

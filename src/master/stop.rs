@@ -1,10 +1,13 @@
 //! Stops a run from outside its master.
 
+use std::collections::BTreeSet;
+
 use super::connection::{ConnectionError, client_of};
-use super::home::{HomeError, RunFolder};
+use super::home::{Home, HomeError, RunFolder};
 use super::journal::{Journal, JournalError, Step};
 use super::record::{RecordError, RecordStatus, RunRecord};
 use crate::client::ClientError;
+use crate::ledger::{Ledger, LedgerError, Standing};
 use crate::orchestrator::store::{self, OpenError, Options, StoreError, StoreTarget};
 
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,18 @@ pub async fn stop(folder: &RunFolder) -> Result<RecordStatus, StopError> {
         }
         None => stop_dead(folder, record).await,
     }
+}
+
+/// Provider instances of a run whose hosts may still be there, with no master to destroy them.
+pub fn abandoned(home: &Home, folder: &RunFolder) -> Result<Vec<String>, LedgerError> {
+    if folder.has_master() {
+        return Ok(Vec::new());
+    }
+    let history = Ledger::of(home).read()?;
+    let is_there = |standing| !matches!(standing, Standing::Destroyed | Standing::Gone);
+    let places = history.of_run(&folder.run_id).filter(|place| is_there(place.standing));
+    let names: BTreeSet<String> = places.map(|place| place.intent.provider.clone()).collect();
+    Ok(names.into_iter().collect())
 }
 
 /// With the master its orchestrator is gone too: the change is made in the store itself.

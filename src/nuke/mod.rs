@@ -28,7 +28,7 @@ pub use look::{Leak, Look, look};
 pub use report::{Class, Outcome, Report, Resource, TerraformReport};
 pub use survey::Gap;
 pub use target::{Selection, meta_run};
-pub use unknown::{Swept, account, sweep_unknown};
+pub use unknown::{Belief, LookError, Swept, account, sweep_unknown};
 
 use std::io;
 use std::sync::Arc;

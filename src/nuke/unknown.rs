@@ -29,6 +29,24 @@ pub enum LookError {
     Account(#[from] AskError),
     #[error("the credentials lead to account {found}, what is to be swept is in {expected}")]
     OtherAccount { found: String, expected: String },
+    #[error("`{program}`, with which the cloud is listed, is not in PATH")]
+    NoTool { program: String },
+}
+
+impl LookError {
+    /// Whether nobody can look on this machine, whatever the cloud says.
+    pub fn is_blind(&self) -> bool {
+        matches!(self, LookError::NoTool { .. } | LookError::Manifest(SweepError::Missing(_)))
+    }
+}
+
+/// When a sweep believes that nothing is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    /// At once: every call that made something was answered before.
+    OneListing,
+    /// After a pause: a call that was in flight when its caller ended may take effect after the first listing.
+    TwoListings,
 }
 
 /// What a sweep of the unknown came to.
@@ -55,21 +73,30 @@ pub async fn account(backend: &Backend, settings: &Map<String, Value>) -> Result
 }
 
 /// Deletes what carries the intent's owner, run and provider instance, and is not among `known`, the ids that
-/// Terraform's state has. Tries for as long as `patience`, until two listings
-/// find nothing.
+/// Terraform's state has. Tries for as long as `patience`, until listings find nothing: as many as `belief`
+/// says, two where one has found something.
+///
+/// # Errors
+/// Where nothing could be listed at all; a kind that could not be is in [`Swept::gaps`].
 pub async fn sweep_unknown(
     backend: &Backend,
     intent: &Intent,
     known: BTreeSet<String>,
     patience: Duration,
+    belief: Belief,
 ) -> Result<Swept, LookError> {
     let owners = [intent.owner.clone()].into();
     let site = site(backend, &intent.settings, intent.account.clone(), owners)?;
-    if let (Some(expected), found) = (&intent.account, site.account().await?)
-        && found.as_ref() != Some(expected)
-    {
-        let found = found.unwrap_or_else(|| "none".to_owned());
-        return Err(LookError::OtherAccount { found, expected: expected.clone() });
+    let programs = site.voice.manifest.steps.iter().filter_map(|step| step.list.command.first());
+    if let Some(program) = programs.into_iter().find(|program| which::which(program).is_err()) {
+        return Err(LookError::NoTool { program: program.clone() });
+    }
+    if let Some(expected) = &intent.account {
+        let found = site.account().await?;
+        if found.as_ref() != Some(expected) {
+            let found = found.unwrap_or_else(|| "none".to_owned());
+            return Err(LookError::OtherAccount { found, expected: expected.clone() });
+        }
     }
     let wanted = Wanted {
         runs: [(intent.owner.clone(), intent.run_id.clone())].into(),
@@ -80,13 +107,12 @@ pub async fn sweep_unknown(
     let deadline = Instant::now() + patience;
     let mut deleted = BTreeSet::new();
     let mut fates = Fates::new();
-    let mut quiet_once = false;
+    let mut quiet_once = belief == Belief::OneListing;
     loop {
         let mut survey = site.survey(&wanted, &Answers::default(), |_| true).await;
         survey.ours.retain(|found| !known.has(found));
         let left: BTreeSet<String> =
             survey.ours.iter().map(|found| format!("{} {}", found.kind, found.item.id)).collect();
-        // A call that was in flight when its caller ended may take effect after the first look.
         if survey.ours.is_empty() && !quiet_once {
             quiet_once = true;
             tokio::time::sleep(BETWEEN_LISTINGS).await;

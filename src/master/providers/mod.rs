@@ -9,6 +9,7 @@
 mod boot;
 mod fleet;
 mod render;
+mod teardown;
 mod terraform;
 mod watch;
 

@@ -8,6 +8,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,20 +20,13 @@ use crate::client::Client;
 use crate::ledger::{FactKind, Intent, Ledger, LedgerError, Made};
 use crate::master::leave::{Leave, asked, cancelled};
 use crate::master::progress::{MasterEvent, Progress};
-use crate::master::record::{HostRecord, Leftover};
+use crate::master::record::HostRecord;
 use crate::nuke;
 use crate::provider::Backend;
 use crate::render::Files;
 use crate::terraform::{
-    self, Adopted, Applied, Destroyed, FailureClass, InitCache, JobState, Operation, TerraformError, TfEvent,
-    Workspace,
+    self, Adopted, Applied, FailureClass, InitCache, JobState, Operation, TerraformError, TfEvent, Workspace,
 };
-
-/// Another try of a destroy costs nothing; what is still there after this many is named.
-const DESTROY_TRIES: u32 = 3;
-
-/// How long what a failed apply lost is deleted again and again.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What one provider instance is made from, and how it is watched.
 pub struct TerraformProvider {
@@ -52,6 +46,8 @@ pub struct TerraformProvider {
     /// Leave the hosts to their deadline.
     pub keep: bool,
     pub progress: Arc<dyn Progress>,
+    /// An apply ended in a way that may have lost something, and no sweep has followed yet.
+    pub doubtful: AtomicBool,
 }
 
 /// Makes the hosts, waits for the end of the run, removes them.
@@ -124,12 +120,17 @@ impl SetUpError {
 
 impl TerraformProvider {
     /// Makes the hosts, or takes over what an earlier master has begun: its Terraform may still be at work.
-    /// `None` where the run is over.
+    /// Where that has failed, or died, what it lost is swept, and the rest is made. `None` where the run is over.
     async fn set_up(&self, leave: &mut watch::Receiver<Leave>) -> Result<Option<Applied>, SetUpError> {
         let adopted = match self.workspace.state()? {
             JobState::None | JobState::Lost { started: false, .. } => Adopted::Nothing,
             JobState::Running { .. } | JobState::Ended { .. } | JobState::Lost { .. } => {
-                self.adopt(leave).await?
+                match self.adopt(leave).await {
+                    Err(error) if error.needs_sweep() && *leave.borrow() == Leave::No => {
+                        self.after_lost(error).await?
+                    }
+                    adopted => adopted?,
+                }
             }
         };
         match adopted {
@@ -148,6 +149,15 @@ impl TerraformProvider {
         }
         self.workspace.interrupt().await?;
         adopted.await
+    }
+
+    /// After an earlier master's apply that may have lost something: only what a sweep leaves clean is applied
+    /// to again, since anything else could be made twice.
+    async fn after_lost(&self, error: TerraformError) -> Result<Adopted, TerraformError> {
+        let why = crate::cause_chain(&error);
+        tracing::info!(provider = self.name, why, "what an earlier apply may have lost is looked for");
+        self.doubtful.store(true, Ordering::Relaxed);
+        if self.sweep().await.is_empty() { Ok(Adopted::Nothing) } else { Err(error) }
     }
 
     /// Applies, replacing the resources at these addresses. `None` where the run is over.
@@ -171,12 +181,17 @@ impl TerraformProvider {
         };
         tokio::pin!(apply);
         // A run that ended well meanwhile waits: an interrupt may lose what is being made.
-        tokio::select! {
-            applied = &mut apply => return Ok(Some(applied?)),
-            () = cancelled(leave) => {}
+        let applied = tokio::select! {
+            applied = &mut apply => applied,
+            () = cancelled(leave) => {
+                self.workspace.interrupt().await?;
+                apply.await
+            }
+        };
+        if applied.as_ref().is_err_and(TerraformError::needs_sweep) {
+            self.doubtful.store(true, Ordering::Relaxed);
         }
-        self.workspace.interrupt().await?;
-        Ok(Some(apply.await?))
+        Ok(Some(applied?))
     }
 
     /// Writes down what is about to exist, with the account where it can be told.
@@ -190,31 +205,6 @@ impl TerraformProvider {
             }
         }
         self.ledger.intend(&intent)
-    }
-
-    /// Deletes what carries this run's tags and is not in the state; returns what may be left of it.
-    async fn sweep(&self) -> Vec<Leftover> {
-        let leftover =
-            |resource: String, id: Option<String>| Leftover { provider: self.name.clone(), resource, id };
-        let known = self.made().into_iter().map(|made| made.id).collect();
-        match nuke::sweep_unknown(&self.backend, &self.intent, known, SWEEP_PATIENCE).await {
-            Ok(swept) => {
-                tracing::info!(provider = self.name, deleted = ?swept.deleted, "swept after a failed apply");
-                let left = swept
-                    .left
-                    .into_iter()
-                    .map(|(kind, id, why)| leftover(format!("{kind}: {why}"), Some(id)));
-                let gaps = swept.gaps.into_iter();
-                left.chain(
-                    gaps.map(|gap| leftover(format!("scan incomplete: {}: {}", gap.what, gap.why), None)),
-                )
-                .collect()
-            }
-            Err(error) => {
-                let why = crate::cause_chain(&error);
-                vec![leftover(format!("could not look for what a failed apply lost: {why}"), None)]
-            }
-        }
     }
 
     /// Tells what was made.
@@ -273,69 +263,21 @@ impl TerraformProvider {
         hosts
     }
 
-    /// Destroys what the state knows, and names what it could not.
-    async fn take_down(&self) -> (Option<String>, Vec<Leftover>) {
-        if matches!(self.workspace.state(), Ok(JobState::None)) {
-            return (None, Vec::new());
-        }
-        let mut last = None;
-        for _ in 0..DESTROY_TRIES {
-            match self.destroy().await {
-                Ok(destroyed) if destroyed.remaining.is_empty() => {
-                    self.note(FactKind::Destroyed);
-                    return (None, Vec::new());
-                }
-                Ok(_) => {}
-                Err(error) => last = Some(crate::cause_chain(&error)),
-            }
-        }
-        let left = self.workspace.recover();
-        let resources = left.found.map(|(_, state)| state.resources).unwrap_or_default();
-        let mut leftovers: Vec<Leftover> = resources
-            .into_iter()
-            .map(|resource| Leftover {
-                provider: self.name.clone(),
-                resource: resource.address,
-                id: resource.id,
-            })
-            .collect();
-        leftovers.extend(left.unreadable.iter().map(|error| Leftover {
-            provider: self.name.clone(),
-            resource: error.to_string(),
-            id: None,
-        }));
-        (last.or_else(|| Some("its resources could not be destroyed".to_owned())), leftovers)
-    }
-
-    async fn destroy(&self) -> Result<Destroyed, TerraformError> {
-        // A destroy without a state says that all is well.
-        self.workspace.restore_state()?;
-        let mut shown = self.shown(Operation::Destroy);
-        match self.workspace.destroy(&mut shown).await {
-            // The one of an earlier master, or one that lost its supervisor.
-            Err(TerraformError::Busy { .. }) => match self.workspace.adopt(&mut |_| {}).await? {
-                Adopted::Destroyed(destroyed) => Ok(destroyed),
-                _ => self.workspace.destroy(&mut |_| {}).await,
-            },
-            other => other,
-        }
-    }
-
     /// What the state knows, for the ledger.
-    fn made(&self) -> Vec<Made> {
+    pub(super) fn made(&self) -> Vec<Made> {
         let resources = self.workspace.recover().found.map(|(_, state)| state.resources).unwrap_or_default();
         resources.into_iter().filter_map(|r| Some(Made { kind: r.kind, id: r.id? })).collect()
     }
 
     /// A fact that cannot be written down leaves the intent standing, which is the safe side.
-    fn note(&self, fact: FactKind) {
+    pub(super) fn note(&self, fact: FactKind) {
         if let Err(error) = self.ledger.note(&self.intent.run_id, &self.name, fact) {
             tracing::warn!(error = crate::cause_chain(&error), "the ledger does not know the latest");
         }
     }
 
     /// Counts events and tells each change.
-    fn shown(&self, operation: Operation) -> impl FnMut(TfEvent) + Send + use<> {
+    pub(super) fn shown(&self, operation: Operation) -> impl FnMut(TfEvent) + Send + use<> {
         let (name, progress) = (self.name.clone(), self.progress.clone());
         let mut counted = terraform::Progress::default();
         move |event| {
