@@ -203,9 +203,12 @@ impl<'o> Nuke<'o> {
             }
             terraform.push(report);
         }
+        let begun = Instant::now();
         let settled = self.settle(touched, deadline).await;
+        // Scopes work side by side: the one that deletes longest tells what is left for listings.
+        let deleting = settled.iter().map(|settled| settled.deleting).max().unwrap_or_default();
+        self.listing += begun.elapsed().saturating_sub(deleting);
         for (index, settled) in settled.iter().enumerate() {
-            self.listing += settled.listing;
             self.join(index, &settled.last);
             write_end(&mut self.resources, index, &settled.last, &settled.fates);
         }

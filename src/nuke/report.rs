@@ -218,7 +218,8 @@ pub struct Report {
     pub usd_per_h: f64,
     /// Resources whose price is not known.
     pub without_price: usize,
-    /// Seconds spent on listings, of which several run side by side.
+    /// Seconds of the whole that went into listings and the wait between the last two. Scopes are listed side by
+    /// side, which counts once.
     pub listing_seconds: f64,
 }
 

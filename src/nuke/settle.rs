@@ -25,7 +25,8 @@ pub struct Settled {
     pub last: Survey,
     /// What became of each resource, in the round that touched it last.
     pub fates: Fates,
-    pub listing: Duration,
+    /// Time spent deleting, pauses after what was refused included; the rest went into listings.
+    pub deleting: Duration,
 }
 
 impl Settled {
@@ -46,7 +47,7 @@ pub async fn settle(
     let mut settled = Settled::default();
     let (mut survey, mut at) = match first {
         Some(first) => first,
-        None => look(site, wanted, &mut settled).await,
+        None => look(site, wanted).await,
     };
     let mut before = BTreeSet::new();
     let (mut unchanged, mut pause) = (0, PAUSES.0);
@@ -54,7 +55,7 @@ pub async fn settle(
         if survey.ours.is_empty() {
             tokio::time::sleep_until(at + BETWEEN_LISTINGS).await;
             let gaps = survey.gaps;
-            (survey, _) = look(site, wanted, &mut settled).await;
+            (survey, _) = look(site, wanted).await;
             if survey.ours.is_empty() {
                 survey.gaps.extend(gaps);
                 settled.last = survey;
@@ -63,6 +64,7 @@ pub async fn settle(
         }
         let now: BTreeSet<String> = survey.ours.iter().map(|found| found.item.id.clone()).collect();
         unchanged = if now == before { unchanged + 1 } else { 0 };
+        let begun = Instant::now();
         let fates = site.erase(&survey, wanted, deadline).await;
         let moves = fates.values().any(|fate| matches!(fate, Fate::Asked | Fate::Going));
         let hopeless = !fates.values().any(|fate| matches!(fate, Fate::Asked | Fate::Going | Fate::Later(_)));
@@ -71,7 +73,8 @@ pub async fn settle(
         }
         settled.fates.extend(fates);
         if (hopeless && unchanged >= HOPELESS) || Instant::now() > deadline {
-            (settled.last, _) = look(site, wanted, &mut settled).await;
+            settled.deleting += begun.elapsed();
+            (settled.last, _) = look(site, wanted).await;
             return settled;
         }
         // What was taken may be gone at once; what was refused needs time.
@@ -79,15 +82,14 @@ pub async fn settle(
         if !moves || unchanged > 0 {
             tokio::time::sleep(pause).await;
         }
+        settled.deleting += begun.elapsed();
         before = now;
-        (survey, at) = look(site, wanted, &mut settled).await;
+        (survey, at) = look(site, wanted).await;
     }
 }
 
-async fn look(site: &Site, wanted: &Wanted, settled: &mut Settled) -> (Survey, Instant) {
-    let begun = Instant::now();
+async fn look(site: &Site, wanted: &Wanted) -> (Survey, Instant) {
     let survey = site.survey(wanted, &Answers::default(), |_| true).await;
-    settled.listing += begun.elapsed();
     (survey, Instant::now())
 }
 

@@ -54,6 +54,22 @@ fn what_carries_owner_and_run_goes_and_every_decoy_lives() {
 }
 
 #[test]
+fn listings_and_the_wait_between_them_are_told_as_the_part_of_the_whole_that_they_are() {
+    let toy = Toy::new();
+    for region in ["north", "south"] {
+        toy.intend("r1", region);
+        toy.make_run("r1", region);
+    }
+    let begun = std::time::Instant::now();
+    let answer = toy.nuke(&[]);
+    let whole = begun.elapsed().as_secs_f64();
+    assert_eq!(answer.code, 0, "{:#}", answer.report);
+    let listing = answer.report["listing_seconds"].as_f64().unwrap();
+    // Regions are listed side by side, and ten seconds lie between the last two listings.
+    assert!((10.0..whole).contains(&listing), "{listing} of {whole}");
+}
+
+#[test]
 fn something_foreign_inside_ours_lives_keeps_it_and_is_named() {
     let toy = Toy::new();
     toy.intend("r1", "north");
