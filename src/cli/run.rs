@@ -22,7 +22,7 @@ use crate::master::home::{Home, HomeError, RunFolder};
 use crate::master::interrupt::Interrupts;
 use crate::master::prepare::{self, OnInterrupt, Options, PrepareError, Prepared};
 use crate::master::record::{Leftover, MetaFacts, ProviderRecord, RecordStatus, RunRecord};
-use crate::nuke::look;
+use crate::nuke::{Urgency, look};
 use crate::owner::OwnerId;
 use crate::provider::Registry;
 use crate::report::{self, Report};
@@ -38,8 +38,8 @@ Examples:
 
 Ctrl-C once stops cleanly and saves what there is (exit 130); twice ends at once.";
 
-/// How long a look at what earlier runs left may take, beside the run.
-const LOOK: Duration = Duration::from_secs(10);
+/// How long a look at what earlier runs left may take. It is beside the run, and comes after it for the CPU.
+const LOOK: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -124,7 +124,7 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 /// Names what earlier runs left in clouds, with its cost and the command that removes it.
 async fn tell_leaks(home: Home, registry: Registry, run_id: RunId, output: Output) {
-    match look(&home, &registry, LOOK).await {
+    match look(&home, &registry, LOOK, Urgency::Background).await {
         Ok(look) => {
             for leak in look.leaks.iter().filter(|leak| leak.run_id != run_id) {
                 output.note(&format!("warning: {leak}; `bench nuke --run-id {}` removes it", leak.run_id));

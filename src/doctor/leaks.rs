@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Check;
 use crate::ledger::LedgerError;
 use crate::master::home::Home;
-use crate::nuke::{Look, look};
+use crate::nuke::{Look, Urgency, look};
 use crate::provider::Registry;
 
 const NAME: &str = "earlier runs";
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks every part of every cloud in which something may be left. Deletes nothing.
 pub async fn earlier_runs(home: &Home, registry: &Registry) -> Check {
-    check(look(home, registry, PATIENCE).await)
+    check(look(home, registry, PATIENCE, Urgency::Waited).await)
 }
 
 fn check(look: Result<Look, LedgerError>) -> Check {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
+use super::background::step_back;
 use crate::sweep::{AnswerClass, MissingValue, QueryError, SweepManifest, Values, query};
 use crate::terraform::Environment;
 
@@ -57,20 +58,24 @@ impl From<QueryError> for AskError {
 pub struct Commands {
     slots: Arc<Semaphore>,
     environment: Environment,
+    urgency: Urgency,
+}
+
+/// What else on this machine may have to wait for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for its answer.
+    Waited,
+    /// It takes the CPU that is left over.
+    Background,
 }
 
 impl Commands {
     /// Cloud tools are bound by the CPU for most of their second: two a CPU keep it busy.
-    pub fn new() -> Commands {
+    pub fn new(urgency: Urgency) -> Commands {
         let cpus = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let slots = Arc::new(Semaphore::new((2 * cpus).max(4)));
-        Commands { slots, environment: Environment::inherited() }
-    }
-}
-
-impl Default for Commands {
-    fn default() -> Commands {
-        Commands::new()
+        Commands { slots, environment: Environment::inherited(), urgency }
     }
 }
 
@@ -139,9 +144,12 @@ impl Voice {
             .envs(self.commands.environment.variables())
             .envs(self.manifest.environment.iter())
             .stdin(Stdio::null())
-            // A terminal's interrupt is this program's to handle.
-            .process_group(0)
             .kill_on_drop(true);
+        match self.commands.urgency {
+            // A terminal's interrupt is this program's to handle.
+            Urgency::Waited => drop(command.process_group(0)),
+            Urgency::Background => step_back(command.as_std_mut()),
+        }
         let output = match tokio::time::timeout(PATIENCE, command.output()).await {
             Ok(output) => output.map_err(start)?,
             Err(_elapsed) => return Err(AskError::TooSlow { program }),
@@ -173,4 +181,24 @@ fn shown(program: &str, stderr: &str, status: &str) -> String {
     }
     let skip = line.chars().count().saturating_sub(SHOWN);
     line.chars().skip(skip).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_takes_the_cpu_that_is_left_over() {
+        let manifest = serde_json::json!({ "backend": "cloud", "steps": [] });
+        let manifest: Arc<SweepManifest> = Arc::new(serde_json::from_value(manifest).unwrap());
+        let niceness = async |urgency| {
+            let voice = Voice::new(manifest.clone(), Commands::new(urgency));
+            let words = voice.ask(&["nice".to_owned()], None, &Values::default()).await;
+            words.unwrap().as_i64().unwrap()
+        };
+        assert_eq!(niceness(Urgency::Background).await, 19);
+        let mine = std::process::Command::new("nice").output().unwrap().stdout;
+        let mine: i64 = String::from_utf8(mine).unwrap().trim().parse().unwrap();
+        assert_eq!(niceness(Urgency::Waited).await, mine);
+    }
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use nix::fcntl::Flock;
 use tokio::time::Instant;
 
-use super::command::{Commands, Voice};
+use super::command::{Commands, Urgency, Voice};
 use super::destroy::{Ground, Standing};
 use super::prepare::{all_regions, lock, manifests, named_scopes, right_accounts, run_locks};
 use super::report::{Known, Report, Resources, TerraformReport, hourly, join, settle as write_end, total};
@@ -75,7 +75,7 @@ impl<'o> Nuke<'o> {
                 why: "it cannot be understood: what it tells of is not looked for".into(),
             });
         }
-        let commands = Commands::new();
+        let commands = Commands::new(Urgency::Waited);
         let site = |scope: Scope| {
             let manifest = manifests.get(&scope.backend)?.clone();
             Some(Site { voice: Voice::new(manifest, commands.clone()), scope })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::Serialize;
 
-use super::command::{Commands, Voice};
+use super::command::{Commands, Urgency, Voice};
 use super::report::hourly;
 use super::survey::{Answers, Found, Gap, Site};
 use super::target::{Scope, Wanted, merge, meta_run, used};
@@ -56,7 +56,12 @@ pub struct Look {
 
 /// Looks for what earlier runs left, for at most `patience`. Runs with a living master, what was kept on
 /// purpose until its time is up, and the meta stack are no leaks.
-pub async fn look(home: &Home, registry: &Registry, patience: Duration) -> Result<Look, LedgerError> {
+pub async fn look(
+    home: &Home,
+    registry: &Registry,
+    patience: Duration,
+    urgency: Urgency,
+) -> Result<Look, LedgerError> {
     let history = Ledger::of(home).read()?;
     let now = jiff::Timestamp::now();
     let doubtful = |place: &&Place| is_doubtful(place, now) && !home.run(&place.intent.run_id).has_master();
@@ -79,7 +84,7 @@ pub async fn look(home: &Home, registry: &Registry, patience: Duration) -> Resul
     }
     let runs = places.iter().map(|place| (place.intent.owner.clone(), place.intent.run_id.clone()));
     let wanted = Wanted { runs: runs.collect(), ..Wanted::default() };
-    let commands = Commands::new();
+    let commands = Commands::new(urgency);
     let sites = scopes
         .into_iter()
         .map(|scope| Site { voice: Voice::new(manifests[&scope.backend].clone(), commands.clone()), scope });

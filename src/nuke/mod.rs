@@ -10,6 +10,7 @@
 //! Every doubt keeps the resource and fails the exit code: an unreadable tag, a listing that failed, a page
 //! that is not the last, an account that is not the ledger's.
 
+mod background;
 mod command;
 mod destroy;
 mod engine;
@@ -22,6 +23,7 @@ mod survey;
 mod target;
 mod unknown;
 
+pub use command::Urgency;
 pub use engine::{Nuke, Order};
 pub use erase::Blocker;
 pub use look::{Leak, Look, look};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::command::{AskError, Commands, Voice};
+use super::command::{AskError, Commands, Urgency, Voice};
 use super::erase::{Fate, Fates};
 use super::report::Known;
 use super::settle::BETWEEN_LISTINGS;
@@ -161,5 +161,5 @@ fn site(
     let manifest = Arc::new(sweep::load(backend)?);
     let settings = used(&manifest, settings);
     let scope = Scope { backend: backend.name().to_owned(), settings, account, owners, known: true };
-    Ok(Site { voice: Voice::new(manifest, Commands::new()), scope })
+    Ok(Site { voice: Voice::new(manifest, Commands::new(Urgency::Waited)), scope })
 }
