@@ -13,9 +13,11 @@ provider "aws" {
   region  = var.region
   profile = var.profile
 
-  # Without this, RunInstances is tried again for most of an hour where a zone has no capacity left:
+  # Without a bound, RunInstances is tried again for most of an hour where a zone has no capacity left:
   # https://github.com/hashicorp/terraform-provider-aws/issues/43193
-  max_retries = 4
+  # Ten tries end within two minutes. Four are too few for an API that throttles: of some hundred calls that fail
+  # three times in ten, one fails four times in a row.
+  max_retries = 10
 
   default_tags {
     tags = local.tags

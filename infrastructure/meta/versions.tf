@@ -13,8 +13,8 @@ provider "aws" {
   region  = var.region
   profile = var.profile
 
-  # Bounded, so that missing capacity is said in seconds.
-  max_retries = 4
+  # Bounded, so that missing capacity is said within two minutes; enough for an API that throttles.
+  max_retries = 10
 
   default_tags {
     tags = local.tags
