@@ -43,6 +43,12 @@ impl Sandbox {
     pub fn bench(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        self.clean(&mut command);
+        command
+    }
+
+    /// Takes what would change `bench` from a command's environment.
+    pub fn clean(&self, command: &mut Command) {
         for name in [
             "BENCH_HOME",
             "BENCH_LOG",
@@ -54,7 +60,6 @@ impl Sandbox {
             command.env_remove(name);
         }
         command.env("XDG_STATE_HOME", self.path().join("state"));
-        command
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
