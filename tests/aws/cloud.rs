@@ -4,26 +4,28 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::common::{Sandbox, read_json, repository, wait_for};
+use crate::common::{Sandbox, repository, wait_for};
 use crate::tools::Tools;
 use crate::world::World;
 
 pub const REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];
 
+/// Instance types of this machine's architecture: its program is what their hosts run.
+pub const TYPES: [&str; 3] = if cfg!(target_arch = "aarch64") {
+    ["c7g.large", "m7g.large", "r7g.large"]
+} else {
+    ["c7i.large", "m7i.large", "c7a.large"]
+};
+
 /// Where the test's orchestrator listens: an address of the internet, as far as this network goes.
-const ORCHESTRATOR: &str = "203.0.113.10";
+pub const ORCHESTRATOR: &str = "203.0.113.10";
 const METADATA: &str = "169.254.169.254";
 const MOTO: &str = "http://127.0.0.1:5000";
 const PROXY: &str = "http://127.0.0.1:5001";
-const ADMIN_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
-const OWNER: &str = "tester";
-
-/// A run takes less than one; then the test is given up, and the end of its world ends it.
-const PATIENCE: Duration = Duration::from_secs(400);
+pub const OWNER: &str = "tester";
 
 /// Variables of the developer's that lead out of the test's network or to other credentials.
 const FOREIGN: [&str; 14] = [
@@ -47,7 +49,7 @@ pub struct Cloud {
     // Ends first: what runs in it writes to the folder.
     world: World,
     pub sandbox: Sandbox,
-    tools: &'static Tools,
+    pub tools: &'static Tools,
     background: Vec<Child>,
     /// What an account has from its beginning.
     baseline: Value,
@@ -57,25 +59,9 @@ pub struct Cloud {
 #[derive(Default)]
 pub struct Boots<'a> {
     /// Instance type and where it hangs, as the booter knows it.
-    pub stall: &'a [&'a str],
+    pub stall: &'a [String],
     /// Machines whose image brings Docker.
     pub docker: bool,
-}
-
-/// What a `bench` command said.
-pub struct Said {
-    pub code: i32,
-    pub value: Value,
-    pub told: String,
-    pub took: Duration,
-}
-
-impl Said {
-    /// What a run's summary says about a provider instance.
-    pub fn provider(&self, name: &str) -> &Value {
-        let all = self.value["providers"].as_array().expect("a list");
-        all.iter().find(|provider| provider["name"] == name).expect("the provider instance")
-    }
 }
 
 impl Cloud {
@@ -100,7 +86,7 @@ impl Cloud {
         assert!(bucket.contains("results") || bucket.is_empty(), "{bucket}");
 
         let machines = self.path("machines").display().to_string();
-        let network = format!("AWS_ENDPOINT_URL={MOTO}");
+        let network = format!("AWS_ENDPOINT_URL={PROXY}");
         let aws = self.program("aws", &format!("#!/bin/sh\nexec {} \"$@\"\n", self.tools.aws.display()));
         let mut booter = vec![python("cloud/booter.py"), "--endpoint".into(), MOTO.into()];
         booter.extend(REGIONS.iter().flat_map(|region| ["--region".to_owned(), (*region).to_owned()]));
@@ -112,7 +98,7 @@ impl Cloud {
             let bench = self.tools.bench.display();
             booter.extend(["--environment".to_owned(), format!("IMAGE_BENCH={bench}")]);
         }
-        booter.extend(boots.stall.iter().flat_map(|stall| ["--stall".to_owned(), (*stall).to_owned()]));
+        booter.extend(boots.stall.iter().flat_map(|stall| ["--stall".to_owned(), stall.clone()]));
         let booter: Vec<&str> = booter.iter().map(String::as_str).collect();
         self.background("booter", "python3", &booter);
         self.first_words("booter", |said| (said == "up\n").then_some(()));
@@ -128,7 +114,7 @@ impl Cloud {
     }
 
     /// A program in the test's network, with its credentials and nothing of the developer's.
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = self.world.command(self.sandbox.path(), program);
         self.sandbox.clean(&mut command);
         for name in FOREIGN {
@@ -140,14 +126,14 @@ impl Cloud {
             .envs([("AWS_CONFIG_FILE", none), ("AWS_SHARED_CREDENTIALS_FILE", none)])
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
             .envs([("AWS_ENDPOINT_URL", PROXY), ("AWS_DEFAULT_REGION", REGIONS[0])])
-            .envs([("BENCH_OWNER", OWNER), ("BENCH_API_KEY", ADMIN_KEY)])
+            .env("BENCH_OWNER", OWNER)
             .env("TF_CLI_CONFIG_FILE", &self.tools.terraform_config)
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 
     /// Starts something that ends with the test. What it says is kept in `NAME.out` and `NAME.log`.
-    fn background(&mut self, name: &str, program: &str, arguments: &[&str]) {
+    pub fn background(&mut self, name: &str, program: &str, arguments: &[&str]) {
         let file =
             |kind: &str| File::create(self.path(&format!("{name}.{kind}"))).expect("a writable folder");
         let (out, log) = (file("out"), file("log"));
@@ -158,7 +144,7 @@ impl Cloud {
     }
 
     /// Waits for the first whole text of something in the background that `read` makes sense of.
-    fn first_words<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> T {
+    pub fn first_words<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> T {
         wait_for(name, || read(&std::fs::read_to_string(self.path(&format!("{name}.out"))).ok()?))
     }
 
@@ -195,80 +181,26 @@ impl Cloud {
         serde_json::from_str(&self.curl(&[&format!("{PROXY}/_calls")])).expect("JSON")
     }
 
-    /// Instances that were booted, as `REGION TYPE`.
-    pub fn booted(&self) -> Vec<String> {
+    /// Instances that were booted, each as region and type.
+    pub fn booted(&self) -> Vec<(String, String)> {
         let text = std::fs::read_to_string(self.path("machines/booted")).unwrap_or_default();
-        let mut booted: Vec<String> =
-            text.lines().map(|line| line.split_once(' ').expect("id first").1.to_owned()).collect();
+        let pair = |line: &str| {
+            let mut words = line.split(' ').skip(1).map(str::to_owned);
+            Some((words.next()?, words.next()?))
+        };
+        let mut booted: Vec<_> = text.lines().filter_map(pair).collect();
         booted.sort();
         booted
     }
 
-    /// Starts an orchestrator whose results are in the cloud's storage; returns the arguments that lead to it.
-    pub fn orchestrator(&mut self) -> [String; 4] {
-        let bench = self.tools.bench.display().to_string();
-        let listen = format!("{ORCHESTRATOR}:443");
-        let storage = "s3://results/of/bench";
-        let arguments = ["--home", "orchestrator", "orchestrator", "--listen", &listen, "--storage", storage];
-        self.background("orchestrator", &bench, &[&arguments[..], &["--output", "json"]].concat());
-        let started: Value = self.first_words("orchestrator", |said| serde_json::from_str(said).ok());
-        let text = |name: &str| started[name].as_str().expect("a text").to_owned();
-        ["--orchestrator-url".into(), text("url"), "--orchestrator-pin".into(), text("pin")]
-    }
-
-    /// `bench` with `--output json`, within the test's patience.
-    pub fn bench(&self, arguments: &[&str]) -> Said {
-        let fixtures = repository("tests/fixtures/providers").display().to_string();
-        let mut all = arguments.to_vec();
-        all.extend(["--output", "json", "--infrastructure", &fixtures]);
-        let (out, err) = (self.path("stdout"), self.path("stderr"));
-        let mut command = self.command(&self.tools.bench.display().to_string(), &all);
-        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-        let start = Instant::now();
-        let mut child = command.spawn().expect("bench starts");
-        let code = loop {
-            match child.try_wait().expect("a child") {
-                Some(status) => break status.code().unwrap_or(-1),
-                None => assert!(start.elapsed() < PATIENCE, "bench {arguments:?} goes on: {}", self.logs()),
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let told = std::fs::read_to_string(&err).unwrap();
-        let text = std::fs::read_to_string(&out).unwrap();
-        let value = serde_json::from_str(&text).unwrap_or_else(|error| {
-            panic!("stdout is not one JSON value ({error}): {text}\n{}", self.logs())
-        });
-        eprintln!("bench {} ended with {code} after {:.0} s", arguments[0], start.elapsed().as_secs_f64());
-        Said { code, value, told, took: start.elapsed() }
-    }
-
-    /// `bench run`, with an orchestrator that answers already.
-    pub fn run(&self, config: &str, orchestrator: &[String], more: &[&str]) -> Said {
-        let mut arguments = vec!["run", config];
-        arguments.extend(orchestrator.iter().map(String::as_str).chain(more.iter().copied()));
-        self.bench(&arguments)
-    }
-
-    /// A config of two provider instances of AWS and one of this machine's.
-    pub fn config(&self, changes: &Value) -> String {
-        let mut config = json!({
-            "runs_per_instance_type": 2,
-            "task_runners": { "mode": "binary", "count": 2 },
-            "workload": { "builtin": "cpu" },
-            "providers": {
-                "west": { "backend": "aws", "region": "us-west-2" },
-                "near": {
-                    "backend": "loopback", "directory": self.path("hosts"), "program": self.tools.bench,
-                },
-            },
-            "aws": [{ "instance_type": "c7i.large", "alias": "c7i" }],
-            "west": [{ "instance_type": "m7i.large", "alias": "m7i" }],
-            "near": [{ "instance_type": "single", "alias": "here" }],
-        });
-        for (key, value) in changes.as_object().expect("an object") {
-            config[key] = value.clone();
-        }
-        self.sandbox.file("run.json", &config.to_string()).display().to_string()
+    /// Checks which instances were booted: pairs of places in `REGIONS` and `TYPES`, in their order.
+    pub fn assert_booted(&self, expected: &[(usize, usize)]) {
+        let mut expected: Vec<_> = expected
+            .iter()
+            .map(|&(region, kind)| (REGIONS[region].to_owned(), TYPES[kind].to_owned()))
+            .collect();
+        expected.sort();
+        assert_eq!(self.booted(), expected);
     }
 
     /// Nothing is there that was not there at the beginning.
@@ -312,11 +244,5 @@ impl Cloud {
             }
         }
         all
-    }
-
-    /// Where a run's results are.
-    pub fn results(&self, summary: &Value) -> Value {
-        let folder = summary["results_dir"].as_str().expect("a folder of results");
-        read_json(&self.sandbox.path().join(folder).join("results.json"))
     }
 }

@@ -10,6 +10,7 @@
 mod common;
 
 mod cloud;
+mod runs;
 mod tools;
 mod trouble;
 mod whole;
@@ -32,6 +33,16 @@ macro_rules! tests {
     };
 }
 
+/// A machine that makes users needs more than one, which nobody but root can give it.
+fn left_to_root(name: &str) -> bool {
+    let left = name == "an_orchestrator_that_the_run_makes_in_the_cloud_serves_it_until_nuke_ends_it"
+        && !nix::unistd::geteuid().is_root();
+    if left {
+        eprintln!("left out: {name}: it makes a user, which takes root");
+    }
+    left
+}
+
 fn main() -> ExitCode {
     static TOOLS: LazyLock<Result<Tools, String>> = LazyLock::new(tools::find);
     let mut arguments = Arguments::from_args();
@@ -46,12 +57,13 @@ fn main() -> ExitCode {
     let tests = tests![
         trouble::hosts_that_hang_are_named_with_their_stage_replaced_once_and_given_up,
         trouble::a_region_without_capacity_is_given_up_in_bounded_time,
+        whole::an_orchestrator_that_the_run_makes_in_the_cloud_serves_it_until_nuke_ends_it,
         trouble::an_api_that_refuses_three_calls_of_ten_only_takes_longer,
         trouble::a_region_that_refuses_half_way_sinks_no_other_and_its_first_host_does_the_tasks,
         whole::two_regions_and_this_machine_measure_side_by_side_and_leave_nothing,
     ];
     let trial = |(name, test): (&'static str, Test)| {
-        let ignored = !arguments.list && TOOLS.is_err();
+        let ignored = !arguments.list && (TOOLS.is_err() || left_to_root(name));
         let run = move || {
             test(TOOLS.as_ref()?);
             Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cloud::{Boots, Cloud};
+use crate::cloud::{Boots, Cloud, OWNER};
 use crate::tools::Tools;
 
 pub fn two_regions_and_this_machine_measure_side_by_side_and_leave_nothing(tools: &'static Tools) {
@@ -14,7 +14,7 @@ pub fn two_regions_and_this_machine_measure_side_by_side_and_leave_nothing(tools
     assert_eq!(run.code, 0, "{:#}{}", run.value, cloud.logs());
     assert_eq!(run.value["tasks"], json!({ "total": 6, "completed": 6, "failed": 0 }));
     assert_eq!(run.value["leftovers"], json!([]));
-    assert_eq!(cloud.booted(), ["us-east-1 c7i.large", "us-west-2 m7i.large"]);
+    cloud.assert_booted(&[(0, 0), (1, 1)]);
 
     // Each task was done by a host that Terraform made for its provider instance.
     let results = cloud.results(&run.value);
@@ -32,6 +32,27 @@ pub fn two_regions_and_this_machine_measure_side_by_side_and_leave_nothing(tools
     };
     assert_eq!(cloud.calls().iter().filter(uploads).count(), 6);
     let (code, table, _) = cloud.sandbox.said(&["results", run.value["run_id"].as_str().unwrap()]);
-    assert!(code == 0 && ["c7i", "m7i", "here"].iter().all(|alias| table.contains(alias)), "{table}");
+    assert!(code == 0 && ["c7", "m7", "here"].iter().all(|alias| table.contains(alias)), "{table}");
+    cloud.assert_nothing_is_left();
+}
+
+pub fn an_orchestrator_that_the_run_makes_in_the_cloud_serves_it_until_nuke_ends_it(tools: &'static Tools) {
+    let cloud = Cloud::new(tools, &Boots::default());
+    let run = cloud.run(&cloud.config(&json!({})), &[], &["--mock"]);
+    assert_eq!(run.code, 0, "{:#}{}", run.value, cloud.logs());
+    assert_eq!(run.value["tasks"], json!({ "total": 6, "completed": 6, "failed": 0 }));
+    assert_eq!(run.value["leftovers"], json!([]));
+    // An elastic address of the emulated cloud: the machine that booted behind it answered on it.
+    let url = run.value["orchestrator_url"].as_str().unwrap();
+    assert!(url.starts_with("https://127.") && !url.contains("127.0.0.1"), "{url}");
+    assert_eq!(cloud.booted().len(), 3, "two hosts and the orchestrator: {:?}", cloud.booted());
+    let uploads = |call: &&Value| {
+        let path = call["path"].as_str().unwrap();
+        call["method"] == "PUT" && call["status"] == 200 && path.contains("/orchestrator/results/runs/")
+    };
+    assert_eq!(cloud.calls().iter().filter(uploads).count(), 6);
+
+    let nuke = cloud.bench(&["nuke", "--run-id", &format!("meta-{OWNER}"), "--yes"]);
+    assert_eq!(nuke.code, 0, "{:#}{}", nuke.value, cloud.logs());
     cloud.assert_nothing_is_left();
 }
