@@ -18,6 +18,10 @@ use crate::api::{CompleteRequest, RunId, TaskId, TaskView, UploadTicket};
 const SLOWEST_UPLOAD: u64 = 64 << 10;
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Whether it has a program, the orchestrator knows once it has read its own, which a small machine that is just
+/// starting does slowly.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(120);
+
 impl Client {
     /// Makes the request on the ticket with the file as its body. To object storage it goes word for word;
     /// to this orchestrator the key is added.
@@ -80,7 +84,7 @@ impl Client {
     pub async fn offer_program(&self, sha256: &str, file: &Path) -> Result<(), ClientError> {
         const WHAT: &str = "send the task runner's program";
         let url = self.api(&["binaries", sha256]);
-        let there = send(WHAT, self.request(Method::HEAD, url.clone()).timeout(CALL_TIMEOUT)).await;
+        let there = send(WHAT, self.request(Method::HEAD, url.clone()).timeout(LOOK_TIMEOUT)).await;
         match there {
             Ok(_) => return Ok(()),
             // An answer to HEAD has no body to understand.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use fs_err::File;
 use sha2::{Digest as _, Sha256};
@@ -14,8 +14,8 @@ const OWN: &str = "/proc/self/exe";
 
 pub struct Programs {
     folder: PathBuf,
-    /// Of the running program; found out when first asked for.
-    own: OnceLock<String>,
+    /// Of the running program; found out when first asked for. Hosts ask at the same time: one reads it, all wait.
+    own: Mutex<Option<ProgramDigest>>,
 }
 
 /// A digest as it stands in an address.
@@ -41,7 +41,7 @@ impl ProgramDigest {
 impl Programs {
     /// Files are kept in a folder of the orchestrator's home; it is made with the first one.
     pub fn new(home: &Path) -> Programs {
-        Programs { folder: home.join("programs"), own: OnceLock::new() }
+        Programs { folder: home.join("programs"), own: Mutex::new(None) }
     }
 
     /// Opens the program with this digest; blocks.
@@ -51,14 +51,16 @@ impl Programs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let own = match self.own.get() {
-            Some(own) => own,
-            None => {
-                let own = digest_of(File::open(OWN)?)?.0;
-                self.own.get_or_init(|| own)
-            }
-        };
-        if *own == digest.0 { File::open(OWN).map(Some) } else { Ok(None) }
+        if *digest == self.own_digest()? { File::open(OWN).map(Some) } else { Ok(None) }
+    }
+
+    fn own_digest(&self) -> io::Result<ProgramDigest> {
+        // Whoever died while reading has changed nothing.
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*own {
+            return Ok(known.clone());
+        }
+        Ok(own.insert(digest_of(File::open(OWN)?)?).clone())
     }
 
     /// A place for a program that is about to arrive; dropped, it is gone.
