@@ -14,7 +14,8 @@ asks moto itself, not through the proxy:
     false      an exit code, a report or a ledger that does not tell what lives, or a host that was made twice
     stuck      no way back: nuke never said 0, or a command did not end
 
-The AWS CLI is asked through tests/common/aws_server.py, which spares its start. One line a fault, then the sums. Exit code 0 only when all are 0, 1 when one is not, 2 when it cannot be tried.
+The AWS CLI is asked through tests/common/aws_server.py, which spares its start. One line a fault, then the sums. Exit
+code 0 only when all are 0, 1 when one is not, 2 when it cannot be tried.
 Needs bench, terraform, the AWS CLI, moto_server and boto3. TF_CLI_CONFIG_FILE goes through to Terraform.
 """
 
@@ -75,6 +76,20 @@ def cannot(why):
     sys.exit(2)
 
 
+def require_provider(work):
+    """Terraform can get the provider of the aws backend, from whichever mirror or registry it is set up for."""
+    folder = work / "provider"
+    folder.mkdir()
+    text = (ROOT / "infrastructure/aws/versions.tf").read_text()
+    # What follows asks for variables.
+    (folder / "versions.tf").write_text(text.split("\nprovider ")[0])
+    init = subprocess.run(["terraform", "init", "-input=false", "-no-color"], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | {"CHECKPOINT_DISABLE": "1"})
+    if init.returncode:
+        shutil.rmtree(work)
+        cannot(f"terraform cannot install the provider: {' '.join(init.stderr.split())[-300:]}")
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -103,10 +118,25 @@ def until(what, condition, seconds=120):
     raise Stuck(f"{what} did not come within {seconds} s")
 
 
+class Shortcut:
+    """The AWS CLI that does not start each time, for all lanes; the real one where there is none of this Python."""
+
+    def __init__(self, folder):
+        UNDER_WAY.append(self)
+        folder.mkdir()
+        self.server = subprocess.Popen([sys.executable, str(ROOT / "tests/common/aws_server.py"), str(folder)],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.path = f"{folder}:{os.environ['PATH']}" if self.server.stdout.readline() else os.environ["PATH"]
+
+    def end_all(self):
+        self.server.stdin.close()
+        self.server.wait()
+
+
 class Lane:
     """A cloud of its own, and an orchestrator."""
 
-    def __init__(self, bench, folder):
+    def __init__(self, bench, folder, path):
         self.bench, self.folder, self.children, self.images = bench, folder, [], {}
         UNDER_WAY.append(self)
         folder.mkdir(parents=True)
@@ -124,20 +154,10 @@ class Lane:
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(("BENCH_", "AWS_", "TF_VAR"))} | {
             "AWS_ENDPOINT_URL": self.proxy, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGIONS[0], "AWS_EC2_METADATA_DISABLED": "true", "BENCH_OWNER": OWNER,
-            "XDG_STATE_HOME": str(folder / "state"), "BENCH_API_KEY": os.urandom(32).hex()}
-        self.shortcut()
+            # Terraform and its providers read 10 MB of schemas each time, most of which is collecting garbage.
+            "GOGC": "400", "PATH": path, "XDG_STATE_HOME": str(folder / "state"), "BENCH_API_KEY": os.urandom(32).hex()}
         self.serve()
         self.clients = {region: self.client(region) for region in REGIONS}
-
-    def shortcut(self):
-        """Puts the AWS CLI that does not start each time before the real one."""
-        folder = self.folder / "bin"
-        folder.mkdir()
-        server = subprocess.Popen([sys.executable, str(ROOT / "tests/common/aws_server.py"), str(folder)],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
-        self.children.append(server)
-        if server.stdout.readline():
-            self.env["PATH"] = f"{folder}:{os.environ['PATH']}"
 
     def serve(self):
         said = open(self.folder / "orchestrator.log", "wb")
@@ -200,6 +220,10 @@ class Case:
         self.folder = lane.folder / str(number)
         self.folder.mkdir()
         self.home = self.folder / ".bench"
+        self.home.mkdir(mode=0o700)
+        # As in a home that was used before: one `init` for all faults of a lane.
+        (lane.folder / "init").mkdir(mode=0o700, exist_ok=True)
+        (self.home / "init").symlink_to(lane.folder / "init")
         self.run_id = f"s{seed}n{number}"
         self.findings, self.children, self.exits = [], [], []
         UNDER_WAY.append(self)
@@ -309,7 +333,7 @@ class Case:
 
     def run(self, providers=None, boot=NEVER):
         """Starts the run. Its hosts are records that never boot: after `boot` minutes each is replaced, then given up."""
-        names = [f"p{i}" for i in range(providers or self.random.choice([1, 1, 1, 2, 2, 3]))]
+        names = [f"p{i}" for i in range(providers or self.random.choice([1] * 6 + [2, 3]))]
         tasks = self.random.choice([2, 4])
         config = {"runs_per_instance_type": tasks, "workload": {"builtin": "cpu"},
                   "task_runners": {"mode": "image", "image": "none", "count": 2},
@@ -538,8 +562,10 @@ def listing_forbidden(case):
     code, report = case.nuke()
     if code != 4:
         case.find("false", f"nuke exited with {code} although Describe{kind} was refused")
-    elif not report.get("incomplete"):
-        case.find("false", f"Describe{kind} was refused, and the report tells of no gap")
+        return
+    told = [gap["what"] for gap in report["incomplete"]]
+    if not told or not all(what.startswith("EC2 ") and what.endswith(tuple(REGIONS)) for what in told):
+        case.find("false", f"Describe{kind} was refused, and the report tells of these gaps: {told}")
 
 
 def foreign_subnet(case):
@@ -629,8 +655,8 @@ def master_never_returns(case):
 
 
 FAULTS = [master_killed_then_nuke, master_killed_then_resume, terraform_killed, terraform_killed_then_resume, interrupted,
-          interrupted_with_instances_in_flight, stopped_without_master, state_lost, no_capacity, throttled, listing_forbidden, foreign_subnet, nuke_killed, two_nukes, nuke_during_apply,
-          wrong_account, master_never_returns]
+          interrupted_with_instances_in_flight, stopped_without_master, state_lost, no_capacity, throttled,
+          listing_forbidden, foreign_subnet, nuke_killed, two_nukes, nuke_during_apply, wrong_account, master_never_returns]
 
 
 def strike(lane, seed, number, only):
@@ -699,7 +725,7 @@ def main():
     work, writing = pathlib.Path(tempfile.mkdtemp(prefix="soak.")), threading.Lock()
 
     def drive(index):
-        lane = Lane(options.bench, work / str(index))
+        lane = Lane(options.bench, work / str(index), shortcut.path)
         try:
             while time.monotonic() < end:
                 number = todo.get_nowait()
@@ -715,11 +741,14 @@ def main():
         finally:
             lane.end_all()
 
+    require_provider(work)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    shortcut = Shortcut(work / "bin")
     with concurrent.futures.ThreadPoolExecutor(options.lanes) as lanes:
         for lane in [lanes.submit(drive, index) for index in range(options.lanes)]:
             lane.result()
+    shortcut.end_all()
     sums = collections.Counter(what for line in done.values() for what, _ in line["findings"])
     print(f"{len(done)} faults: {sums['leak']} leaks, {sums['foreign']} foreign deletions, {sums['false']} false exit codes or "
           f"reports, {sums['stuck']} stuck")

@@ -26,7 +26,7 @@ pub struct Place {
     pub standing: Standing,
     /// Left standing on purpose.
     pub kept: bool,
-    /// Every resource that an apply told of.
+    /// Every resource that an apply told of, and of which no listing has shown that it is gone.
     pub made: BTreeSet<Made>,
 }
 
@@ -77,7 +77,10 @@ impl History {
                 FactKind::Kept => place.kept = true,
                 FactKind::Extended { expires_at } => place.intent.expires_at = Some(*expires_at),
                 FactKind::Destroyed => place.standing = Standing::Destroyed,
-                FactKind::Gone => place.standing = Standing::Gone,
+                FactKind::Gone => {
+                    place.standing = Standing::Gone;
+                    place.made.clear();
+                }
             }
         }
     }

@@ -6,10 +6,12 @@ use serde_json::json;
 use super::common::{describe, processes_with, read_json, signal, wait_for};
 use super::place::{Cloud, terraform_is_there};
 
-/// Ends master, supervisors and Terraform as a machine that loses its power.
+/// Ends master, supervisors, Terraform and hosts as a machine that loses its power.
 fn kill_all(cloud: &Cloud, master: &mut std::process::Child) {
     master.kill().unwrap();
     master.wait().unwrap();
+    // Otherwise they may have done all tasks before anybody looks for them.
+    cloud.end_hosts();
     let folder = cloud.folder().display().to_string();
     let supervisors = processes_with(&format!("supervise {folder}"));
     assert_eq!(supervisors.len(), 2, "one for each provider instance");
@@ -67,7 +69,7 @@ fn what_a_good_destroy_did_not_know_is_found_by_its_tags() {
         read_json(&hosts.iter().find(|host| host.join("host.json").exists()).unwrap().join("host.json"));
     let owner = known["tags"]["bench_owner"].as_str().unwrap();
     let beside = |name: &str, owner: &str| {
-        let about = json!({ "id": name, "tags": tags(owner) });
+        let about = json!({ "id": name, "state_id": "none", "tags": tags(owner) });
         cloud.sandbox.json_file(&format!("hosts/{}/one/{name}/host.json", cloud.run), &about);
         cloud.sandbox.file(&format!("hosts/{}/one/{name}/pids", cloud.run), "")
     };

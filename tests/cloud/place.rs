@@ -118,7 +118,8 @@ impl Cloud {
         wait_until_gone(&self.run, GONE_WITHIN);
     }
 
-    fn end_hosts(&self) {
+    /// Ends what runs on the hosts, without a word.
+    pub fn end_hosts(&self) {
         for host in self.hosts() {
             let pids = std::fs::read_to_string(host.join("pids")).unwrap_or_default();
             for pid in pids.lines().filter_map(|line| line.parse::<i32>().ok()) {

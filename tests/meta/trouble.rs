@@ -74,6 +74,36 @@ async fn what_a_dead_master_left_at_work_is_waited_for_and_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_terraform_that_died_lost_is_swept_before_it_is_made_again() {
+    if !terraform_is_there() {
+        return;
+    }
+    let place = Place::new();
+    let master = place.master(json!({ "gate": place.gate() }), |_| {});
+    let dies = tokio::spawn(master.stack.open());
+    until("the machine is being made", || place.boots() == 1 && place.machine().join("pid").exists()).await;
+    dies.abort();
+    assert!(dies.await.is_err());
+    let first = fs_err::read_to_string(place.machine().join("pid")).unwrap();
+    let folder = place.home().root().join("meta");
+    let process = fs_err::read_to_string(folder.join("logs/process")).unwrap();
+    let terraform = process.lines().nth(1).unwrap().split(' ').next().unwrap();
+    let pid = nix::unistd::Pid::from_raw(terraform.parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    until("its end is written down", || folder.join("logs/exit.json").exists()).await;
+    fs_err::write(place.gate(), "").unwrap();
+
+    let opened = place.master(json!({}), |_| {}).stack.open().await.unwrap();
+    opened.ready().await.unwrap();
+    assert_eq!(place.boots(), 1, "a folder of its own, not the lost one's");
+    until("the end of what ran on the lost machine", || {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", first.trim())).unwrap_or_default();
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_while_it_is_made_leaves_nothing() {
     if !terraform_is_there() {
         return;

@@ -48,6 +48,12 @@ pub enum MetaError {
          start the run again"
     )]
     Moved { url: String, found: String },
+    #[error(
+        "an earlier attempt at the orchestrator may have left something that would be made twice: {}; \
+         `bench nuke --run-id meta-{owner}` removes it",
+        .left.join("; ")
+    )]
+    Unclear { left: Vec<String>, owner: OwnerId },
     #[error("interrupted while the orchestrator was being made")]
     Interrupted,
     #[error("could not use the files of the orchestrator's stack")]
@@ -64,4 +70,14 @@ pub enum MetaError {
     State(#[from] StateError),
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl MetaError {
+    /// Whether an apply ended in a way after which something may exist that its state does not know.
+    pub(super) fn may_have_lost(&self) -> bool {
+        match self {
+            MetaError::Terraform(error) => error.needs_sweep(),
+            other => matches!(other, MetaError::Interrupted),
+        }
+    }
 }

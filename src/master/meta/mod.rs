@@ -13,6 +13,7 @@
 mod decision;
 mod error;
 mod folder;
+mod lost;
 mod opened;
 mod plan;
 mod record;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -22,6 +23,8 @@ pub struct MetaPlan {
     /// Of this bench.
     pub version: String,
     pub backend: String,
+    /// Whole, for the sweep of what Terraform loses.
+    pub stack: Arc<Backend>,
     pub source: Source,
     pub manifest: Manifest,
     /// The backend's settings: what the config gives, and the defaults of the rest.
@@ -82,6 +85,7 @@ impl MetaPlan {
             owner,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             backend: backend.name().to_owned(),
+            stack: Arc::new(backend.clone()),
             source: Source::load(&backend.folder)?,
             manifest: backend.manifest.clone(),
             settings: backend.settings(&settings.given),

@@ -204,6 +204,9 @@ impl Stack {
         let workspace = self.workspace();
         let first = State::read(&self.setup.folder.state())?.is_none_or(|state| state.resources.is_empty());
         record.save(&self.setup.folder.record())?;
+        if self.is_doubtful(&record)? {
+            self.sweep(&workspace, &record).await?;
+        }
         self.setup.ledger.intend(&self.intent(&record))?;
         workspace.prepare(&self.files(&record, &keys, &program, &sha256))?;
         workspace.init(&self.setup.cache).await?;
@@ -211,6 +214,12 @@ impl Stack {
             Ok(applied) => applied,
             Err(error) => {
                 self.note(&record, FactKind::Failed { error: crate::cause_chain(&error) });
+                if error.may_have_lost()
+                    && let Err(error) = self.sweep(&workspace, &record).await
+                {
+                    let error = crate::cause_chain(&error);
+                    tracing::error!(%error, "what the failed apply lost could not be removed");
+                }
                 if first {
                     self.undo(&workspace, &record).await;
                 }
@@ -285,7 +294,7 @@ impl Stack {
         Ok(record.save(&self.setup.folder.record())?)
     }
 
-    fn intent(&self, record: &MetaRecord) -> Intent {
+    pub(super) fn intent(&self, record: &MetaRecord) -> Intent {
         Intent {
             run_id: record.run_id(),
             owner: record.owner.clone(),
@@ -317,7 +326,7 @@ impl Stack {
 }
 
 /// What the state knows, for the ledger.
-fn made(workspace: &Workspace) -> Vec<Made> {
+pub(super) fn made(workspace: &Workspace) -> Vec<Made> {
     let resources = workspace.recover().found.map(|(_, state)| state.resources).unwrap_or_default();
     resources.into_iter().filter_map(|r| Some(Made { kind: r.kind, id: r.id? })).collect()
 }
