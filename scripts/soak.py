@@ -506,6 +506,21 @@ def interrupted_with_instances_in_flight(case):
     case.interrupt()
 
 
+def interrupted_twice(case):
+    """The second Ctrl-C leaves at once: Terraform goes on, and the exit code says so."""
+    case.run()
+    case.applying()
+    os.killpg(case.master.pid, signal.SIGINT)
+    time.sleep(case.random.uniform(0.2, 3))
+    if case.master.poll() is None:
+        os.killpg(case.master.pid, signal.SIGINT)
+    code, report = case.end(case.master)
+    if code != 4 and case.left() or code not in (4, 130):
+        case.find("false", f"a run that was left at once exited with {code}, and {len(case.left())} live")
+    if code == 4 and not named(report):
+        case.find("false", "a run that was left at once exited with 4 and names nothing")
+
+
 def stopped_without_master(case):
     """`bench stop` where nobody is left to destroy the hosts."""
     case.run()
@@ -655,7 +670,7 @@ def master_never_returns(case):
 
 
 FAULTS = [master_killed_then_nuke, master_killed_then_resume, terraform_killed, terraform_killed_then_resume, interrupted,
-          interrupted_with_instances_in_flight, stopped_without_master, state_lost, no_capacity, throttled,
+          interrupted_with_instances_in_flight, interrupted_twice, stopped_without_master, state_lost, no_capacity, throttled,
           listing_forbidden, foreign_subnet, nuke_killed, two_nukes, nuke_during_apply, wrong_account, master_never_returns]
 
 

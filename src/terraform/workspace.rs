@@ -278,6 +278,12 @@ impl Workspace {
         told.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
     }
 
+    /// What is to be thought of an apply of which nothing is left, its files neither.
+    pub fn without_trace(&self) -> TerraformError {
+        let (operation, folder) = (Operation::Apply, self.folder.clone());
+        TerraformError::Lost { operation, folder, progress: Box::default() }
+    }
+
     pub(super) fn files_failed(&self, source: io::Error) -> TerraformError {
         TerraformError::Files { folder: self.folder.clone(), source }
     }

@@ -110,3 +110,25 @@ fn stopping_a_run_whose_master_is_dead_says_that_its_hosts_are_still_there() {
     let (code, stopped) = cloud.sandbox.json(&["stop", &cloud.run]);
     assert_eq!((code, stopped.get("abandoned")), (0, None), "{stopped:#}");
 }
+
+#[test]
+fn hosts_of_a_run_whose_terraform_folder_was_removed_are_found_by_their_tags() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let gate = json!({ "gate": cloud.path("gate") });
+    let config = cloud.config(gate.clone(), gate, json!({}));
+    let mut master = cloud.spawn(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    wait_for("all hosts", || (cloud.hosts().len() == 3).then_some(()));
+    cloud.wait_for_host();
+    kill_all(&cloud, &mut master);
+    let (code, stopped) = cloud.sandbox.json(&["stop", &cloud.run]);
+    assert_eq!((code, &stopped["status"]), (4, &json!("cancelled")), "{stopped:#}");
+    std::fs::remove_dir_all(cloud.folder().join("providers")).unwrap();
+    let (code, summary) = cloud.json(&["run", "--resume", &cloud.run]);
+    assert_eq!((code, &summary["leftovers"]), (1, &json!([])), "{summary:#}");
+    cloud.assert_nothing_is_left();
+    let (code, _) = cloud.sandbox.json(&["stop", &cloud.run]);
+    assert_eq!(code, 0, "nothing is there any more");
+}

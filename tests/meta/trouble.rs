@@ -91,6 +91,8 @@ async fn what_a_terraform_that_died_lost_is_swept_before_it_is_made_again() {
     let pid = nix::unistd::Pid::from_raw(terraform.parse().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     until("its end is written down", || folder.join("logs/exit.json").exists()).await;
+    // What a cloud's machine in the making is to the state: nothing.
+    fs_err::remove_file(folder.join("terraform.tfstate")).unwrap();
     fs_err::write(place.gate(), "").unwrap();
 
     let opened = place.master(json!({}), |_| {}).stack.open().await.unwrap();

@@ -17,10 +17,16 @@ const DESTROY_TRIES: u32 = 3;
 const SWEEP_PATIENCE: Duration = Duration::from_secs(180);
 
 impl TerraformProvider {
-    /// Destroys what the state knows, and names what it could not.
-    pub(super) async fn take_down(&self) -> (Option<String>, Vec<Leftover>) {
+    /// Destroys what the state knows, and names what it could not. `inherited` says that an earlier master may
+    /// have made something.
+    pub(super) async fn take_down(&self, inherited: bool) -> (Option<String>, Vec<Leftover>) {
         if matches!(self.workspace.state(), Ok(JobState::None)) {
-            return (None, Vec::new());
+            // Terraform never ran here, or its folder was removed.
+            let left = if inherited { self.confirm().await } else { Vec::new() };
+            if left.is_empty() {
+                self.note(FactKind::Destroyed);
+            }
+            return (None, left);
         }
         let mut last = None;
         for _ in 0..DESTROY_TRIES {

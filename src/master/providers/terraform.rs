@@ -53,7 +53,8 @@ pub struct TerraformProvider {
 /// Makes the hosts, waits for the end of the run, removes them.
 pub async fn serve(provider: TerraformProvider, line: Line) -> End {
     let mut leave = line.leave.clone();
-    let set_up = provider.set_up(&mut leave).await;
+    let inherited = provider.is_inherited();
+    let set_up = provider.set_up(inherited, &mut leave).await;
     // Whatever made it end early: what was in flight may be there and in no state.
     let lost = if set_up.as_ref().is_err_and(SetUpError::may_have_lost) {
         provider.sweep().await
@@ -74,7 +75,7 @@ pub async fn serve(provider: TerraformProvider, line: Line) -> End {
         provider.note(FactKind::Kept);
         return End { error, leftovers: lost, kept: true };
     }
-    let (destroy_error, mut leftovers) = provider.take_down().await;
+    let (destroy_error, mut leftovers) = provider.take_down(inherited).await;
     leftovers.extend(lost);
     End { error: error.or(destroy_error), leftovers, kept: false }
 }
@@ -121,8 +122,16 @@ impl SetUpError {
 impl TerraformProvider {
     /// Makes the hosts, or takes over what an earlier master has begun: its Terraform may still be at work.
     /// Where that has failed, or died, what it lost is swept, and the rest is made. `None` where the run is over.
-    async fn set_up(&self, leave: &mut watch::Receiver<Leave>) -> Result<Option<Applied>, SetUpError> {
+    async fn set_up(
+        &self,
+        inherited: bool,
+        leave: &mut watch::Receiver<Leave>,
+    ) -> Result<Option<Applied>, SetUpError> {
         let adopted = match self.workspace.state()? {
+            // Its folder is gone, or somebody else's.
+            JobState::None if inherited && *leave.borrow() == Leave::No => {
+                self.after_lost(self.workspace.without_trace()).await?
+            }
             JobState::None | JobState::Lost { started: false, .. } => Adopted::Nothing,
             JobState::Running { .. } | JobState::Ended { .. } | JobState::Lost { .. } => {
                 match self.adopt(leave).await {
@@ -137,6 +146,16 @@ impl TerraformProvider {
             Adopted::Applied(applied) => Ok(Some(applied)),
             Adopted::Nothing | Adopted::Destroyed(_) => self.bring_up(&[], leave).await,
         }
+    }
+
+    /// Whether an earlier master was about to make something here that no listing has shown to be gone. Where
+    /// the ledger cannot be read, it may have been.
+    fn is_inherited(&self) -> bool {
+        let history = self.ledger.read();
+        history.map_or(true, |history| {
+            let mut open = history.open().map(|place| &place.intent);
+            open.any(|intent| intent.run_id == self.intent.run_id && intent.provider == self.name)
+        })
     }
 
     async fn adopt(&self, leave: &mut watch::Receiver<Leave>) -> Result<Adopted, TerraformError> {
