@@ -132,3 +132,27 @@ fn hosts_of_a_run_whose_terraform_folder_was_removed_are_found_by_their_tags() {
     let (code, _) = cloud.sandbox.json(&["stop", &cloud.run]);
     assert_eq!(code, 0, "nothing is there any more");
 }
+
+#[test]
+fn nuke_stops_a_terraform_that_works_without_a_master_before_it_deletes() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let gate = json!({ "gate": cloud.path("gate") });
+    let config = cloud.config(gate.clone(), gate, json!({}));
+    let mut master = cloud.spawn(&["run", &config, "--mock", "--run-id", &cloud.run]);
+    cloud.wait_for_host();
+    master.kill().unwrap();
+    master.wait().unwrap();
+    assert!(!cloud.path("gate").exists(), "the apply cannot end by itself");
+    let arguments = cloud.arguments(&["nuke", "--run-id", &cloud.run, "--yes", "--output", "json"]);
+    let output = cloud.sandbox.run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    let told = String::from_utf8_lossy(&output.stderr);
+    for name in ["one", "two"] {
+        let expected = format!("terraform still works on {name} of run {}: it is stopped first", cloud.run);
+        assert!(told.contains(&expected), "{told}");
+    }
+    cloud.assert_nothing_is_left();
+}
