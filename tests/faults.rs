@@ -2,7 +2,7 @@
 //! makes calls slow or refuses them. The script judges what lives afterwards, decoys, ledger, exit codes and reports.
 //!
 //! Left out, and said so, where terraform, AWS's provider, the AWS CLI, moto or boto3 is missing; with
-//! `BENCH_REQUIRE_FAULTS` set that is a failure.
+//! `BENCH_REQUIRE_AWS` set that is a failure.
 
 #![expect(clippy::print_stderr, reason = "says what is left out and why")]
 
@@ -26,7 +26,7 @@ fn survives(fault: &str) {
         .env("TMPDIR", folder.path())
         .output()
         .unwrap();
-    if output.status.code() == Some(CANNOT) && std::env::var_os("BENCH_REQUIRE_FAULTS").is_none() {
+    if output.status.code() == Some(CANNOT) && std::env::var_os("BENCH_REQUIRE_AWS").is_none() {
         eprintln!("left out: {fault}: {}", String::from_utf8_lossy(&output.stderr).trim());
         return;
     }
