@@ -171,3 +171,46 @@ async fn a_backup_made_while_it_serves_can_be_restored() {
     let runs = process.client().runs().await.unwrap();
     assert_eq!(runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(), ["kept"]);
 }
+
+/// A file system of 2 MB in a mount namespace of its own; `None` where the machine allows none.
+fn start_on_a_small_disk(home: &Path) -> Option<Process> {
+    let probe = ["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none"];
+    let allowed = Command::new("unshare").args(probe).arg(home).output().expect("util-linux's unshare");
+    if !allowed.status.success() {
+        return None;
+    }
+    let script = r#"mount -t tmpfs -o size=2m none "$1" && exec "$2" orchestrator --listen 127.0.0.1:0 --home "$1""#;
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(home);
+    Some(Process::spawn(command.arg(env!("CARGO_BIN_EXE_bench")).env("BENCH_API_KEY", KEY)))
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+async fn a_full_disk_is_said_and_what_was_asked_works_once_there_is_room() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(process) = start_on_a_small_disk(home.path()) else {
+        assert!(std::env::var_os("CI").is_none(), "this machine allows no user namespaces");
+        return eprintln!("skipped: this machine allows no user namespaces");
+    };
+    let client = process.client();
+    client.create_run(&create("small", 2)).await.unwrap();
+    // The same folder as the process sees it.
+    let inside = format!("/proc/{}/root{}", process.child.id(), home.path().display());
+    let filler = Path::new(&inside).join("filler");
+    std::fs::write(&filler, vec![1; 4 << 20]).unwrap_err();
+
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/api/v1/runs", process.url);
+    let big = create("big", 50_000);
+    let answer = http.post(&url).bearer_auth(KEY).json(&big).send().await.unwrap();
+    assert_eq!(answer.status(), 507);
+    let body: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(body["code"], "storage_full", "{body}");
+    assert!(body["message"].as_str().unwrap().contains("no room"), "{body}");
+
+    std::fs::remove_file(&filler).unwrap();
+    let again = http.post(&url).bearer_auth(KEY).json(&create("big", 1_000)).send().await.unwrap();
+    assert_eq!(again.status(), 201, "nothing of the refused one was kept");
+    assert_eq!(client.run(&run_id("small")).await.unwrap().tasks.total, 2);
+}

@@ -1,7 +1,6 @@
 //! Refusals. A handler says the code and a sentence; the guard adds the request's id and sends it as JSON.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::{ErrorBody, ErrorCode};
 use crate::orchestrator::storage::StorageError;
-use crate::orchestrator::store::StoreError;
+use crate::orchestrator::store::{StoreError, is_full};
 
 /// A request that is not carried out.
 #[derive(Debug, Clone)]
@@ -84,6 +83,10 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Refused { code, message } => Refusal::new(code, message),
             StoreError::Closed => Refusal::new(ErrorCode::Unavailable, "the orchestrator is stopping"),
+            full @ StoreError::Failed(_) if is_full(&full) => {
+                let message = "there is no room left where the orchestrator keeps its database; nothing was changed";
+                Refusal { cause: Some(Arc::new(full)), ..Refusal::new(ErrorCode::StorageFull, message) }
+            }
             failed @ StoreError::Failed(_) => Refusal::internal(failed),
         }
     }
@@ -103,10 +106,6 @@ impl From<StorageError> for Refusal {
             failed => Refusal::internal(failed),
         }
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 pub fn status(code: ErrorCode) -> StatusCode {

@@ -11,6 +11,7 @@
 mod clock;
 mod contract;
 mod engine;
+mod full;
 mod null;
 mod open;
 mod order;
@@ -25,6 +26,7 @@ mod words;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use contract::{Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload};
+pub use full::is_full;
 pub use null::NullStore;
 pub use open::{Durability, OpenError, Options, open};
 pub use sqlite::{BackupError, backup_database, check_backup, restore_backup};

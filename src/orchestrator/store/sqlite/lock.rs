@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::orchestrator::store::OpenError;
@@ -21,7 +22,8 @@ fn lock_path(database: &Path) -> PathBuf {
 
 pub fn take(database: &Path) -> Result<FileLock, OpenError> {
     let path = lock_path(database);
-    let file = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let mut options = fs_err::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(|cause| OpenError::File { path: path.clone(), cause })?;
     match Flock::lock(file.into_parts().0, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(FileLock { _file: file }),
