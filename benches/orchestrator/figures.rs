@@ -141,7 +141,21 @@ fn ratio(figure: &str, a: &Series, b: &Series, bar: &str) {
     line(figure, rate(a) / rate(b), bar, &format!("{:.0} / {:.0}; {}", rate(a), rate(b), safe(a)));
 }
 
-async fn latencies(effort: Effort) {
+/// Claims and cycles over both stores at 1,000 clients.
+pub async fn print_store(effort: Effort) {
+    let plan = [
+        (Kind::Null, 1000, Pattern::Cycles),
+        (Kind::Sqlite, 1000, Pattern::Cycles),
+        (Kind::Null, 1000, Pattern::Claims),
+        (Kind::Sqlite, 1000, Pattern::Claims),
+    ];
+    let [null, sqlite, null_claims, claims] = &take_turns(plan, effort).await;
+    ratio("durable cycles / over the empty store, 1,000 clients", sqlite, null, ">= 0.70");
+    ratio("durable claims / over the empty store, 1,000 clients", claims, null_claims, ">= 0.60");
+}
+
+/// The slowest calls of runners that are not in a hurry, over both stores.
+pub async fn latencies(effort: Effort) {
     let (mut null, mut sqlite) = (Series::default(), Series::default());
     let pattern = Pattern::Paced(PACE);
     let effort = Effort { round: effort.round * 2, ..effort };

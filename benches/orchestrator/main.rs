@@ -1,6 +1,6 @@
 //! Load on the orchestrator: `cargo bench --bench orchestrator` prints every figure as a ratio of medians, with
 //! server and clients on this machine. `-- --quick` takes one short round of each, to see that it works;
-//! `-- --handlers` measures the handlers alone.
+//! `-- --handlers`, `-- --store` and `-- --latencies` measure one part alone.
 //!
 //! ```text
 //!  this process: clients (raw keep-alive connections) ──HTTP──▶ child process: bare | null | sqlite | postgres
@@ -38,9 +38,12 @@ fn main() {
         false => Effort { rounds: 5, round: Duration::from_secs(2), kills: 20, tasks: 150_000 },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    match arguments.iter().any(|argument| argument == "--handlers") {
-        true => runtime.block_on(figures::print_handlers(effort)),
-        false => runtime.block_on(figures::print_all(effort)),
+    let only = |name: &str| arguments.iter().any(|argument| argument == name);
+    match () {
+        () if only("--handlers") => runtime.block_on(figures::print_handlers(effort)),
+        () if only("--latencies") => runtime.block_on(figures::latencies(effort)),
+        () if only("--store") => runtime.block_on(figures::print_store(effort)),
+        () => runtime.block_on(figures::print_all(effort)),
     }
 }
 

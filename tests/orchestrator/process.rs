@@ -179,7 +179,8 @@ fn start_on_a_small_disk(home: &Path) -> Option<Process> {
     if !allowed.status.success() {
         return None;
     }
-    let script = r#"mount -t tmpfs -o size=2m none "$1" && exec "$2" orchestrator --listen 127.0.0.1:0 --home "$1""#;
+    let script =
+        r#"mount -t tmpfs -o size=2m none "$1" && exec "$2" orchestrator --listen 127.0.0.1:0 --home "$1""#;
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(home);
     Some(Process::spawn(command.arg(env!("CARGO_BIN_EXE_bench")).env("BENCH_API_KEY", KEY)))
