@@ -84,7 +84,8 @@ impl From<StoreError> for Refusal {
             StoreError::Refused { code, message } => Refusal::new(code, message),
             StoreError::Closed => Refusal::new(ErrorCode::Unavailable, "the orchestrator is stopping"),
             full @ StoreError::Failed(_) if is_full(&full) => {
-                let message = "there is no room left where the orchestrator keeps its database; nothing was changed";
+                let message =
+                    "there is no room left where the orchestrator keeps its database; nothing was changed";
                 Refusal { cause: Some(Arc::new(full)), ..Refusal::new(ErrorCode::StorageFull, message) }
             }
             failed @ StoreError::Failed(_) => Refusal::internal(failed),
