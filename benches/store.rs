@@ -250,7 +250,8 @@ fn committing_cpu() -> f64 {
     threads
         .flatten()
         .filter(|thread| {
-            fs_err::read_to_string(thread.path().join("comm")).is_ok_and(|name| name == "store\n")
+            fs_err::read_to_string(thread.path().join("comm"))
+                .is_ok_and(|name| ["store\n", "tables\n"].contains(&name.as_str()))
         })
         .filter_map(|thread| fs_err::read_to_string(thread.path().join("schedstat")).ok())
         .filter_map(|stat| stat.split(' ').next()?.parse::<f64>().ok())

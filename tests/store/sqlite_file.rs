@@ -73,19 +73,85 @@ async fn a_backup_taken_while_serving_can_be_restored() {
     assert!(path(&f).with_file_name("orchestrator.db.before-restore").exists());
 }
 
+/// The files beside the database in which commits stand first.
+fn journals(f: &Fixture) -> [std::path::PathBuf; 2] {
+    ["orchestrator.db.journal-1", "orchestrator.db.journal-2"].map(|name| path(f).with_file_name(name))
+}
+
 #[tokio::test]
-async fn a_commit_that_fails_is_told_and_leaves_nothing_in_memory() {
-    let f = Fixture::sqlite().await;
+async fn a_journal_without_room_is_told() {
+    let mut f = Fixture::sqlite().await;
     let id = f.create(&run("r1", &[("a", 1)])).await;
+    f.store.close().await;
+    for journal in journals(&f) {
+        // A disk without room for anything.
+        std::os::unix::fs::symlink("/dev/full", journal).unwrap();
+    }
+    assert!(bench::orchestrator::store::is_full(&open_error(&f.target).await));
+    // As for every journal whose commits the tables have, they are removed.
+    while journals(&f).iter().any(|journal| journal.is_symlink()) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    f.reopen().await;
+    f.claim(&id, claim("r2", "h", None)).await;
+}
+
+#[tokio::test]
+async fn tables_that_cannot_be_written_lose_nothing() {
+    let mut f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 2)])).await;
     let other = rusqlite::Connection::open(path(&f)).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    // The writer waits some seconds for its turn, then gives up.
-    assert!(matches!(f.store.claim(&id, claim("r1", "h", None)).await, Err(StoreError::Failed(_))));
+    // A commit needs the journal alone.
+    let (task, lease) = f.claim(&id, claim("r1", "h", None)).await;
+    // The tables are waited for, then given up for now; and so is everything that stands on them.
+    assert!(matches!(f.store.run(&id).await, Err(StoreError::Failed(_))));
+    assert!(matches!(f.store.claim(&id, claim("r2", "h", None)).await, Err(StoreError::Failed(_))));
     other.execute_batch("ROLLBACK").unwrap();
-    let (task, lease) = f.claim(&id, claim("r2", "h", None)).await;
-    assert_eq!(lease.attempt, 1, "what was not saved did not happen");
     f.beat(task.id, lease.fence).await.unwrap();
-    assert_eq!(f.store.run(&id).await.unwrap().tasks.running, 1);
+    let (_, second) = f.claim(&id, claim("r2", "h", None)).await;
+    assert_eq!(second.attempt, 1, "what was refused did not happen");
+    let counts = f.store.run(&id).await.unwrap().tasks;
+    assert_eq!((counts.claimed, counts.running), (1, 1));
+    f.reopen().await;
+    assert_eq!(f.store.run(&id).await.unwrap().tasks, counts);
+    assert!(journals(&f).iter().all(|journal| journal.exists()));
+    f.store.close().await;
+    assert!(!journals(&f).iter().any(|journal| journal.exists()), "the tables have everything");
+}
+
+#[tokio::test]
+async fn a_backup_has_what_only_the_journal_has() {
+    let mut f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 50)])).await;
+    for number in 0..20 {
+        f.claim(&id, claim(&format!("r{number}"), "h", None)).await;
+    }
+    let copy = path(&f).with_file_name("copy.db");
+    // As another process makes it, which the orchestrator knows nothing of.
+    bench::orchestrator::store::backup_database(&path(&f), &copy).unwrap();
+    f.store.close().await;
+    restore_backup(&copy, &path(&f)).unwrap();
+    f.reopen().await;
+    assert_eq!(f.store.run(&id).await.unwrap().tasks.claimed, 20);
+}
+
+#[tokio::test]
+async fn the_journal_of_another_database_is_not_taken_in() {
+    let mut f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 5)])).await;
+    f.claim(&id, claim("r1", "h", None)).await;
+    let [first, _] = journals(&f);
+    let kept = std::fs::read(&first).unwrap();
+    f.store.close().await;
+    let other = tempfile::tempdir().unwrap();
+    let target = StoreTarget::Sqlite(other.path().join("orchestrator.db"));
+    open(&target, Options::default()).await.unwrap().close().await;
+    std::fs::write(other.path().join("orchestrator.db.journal-1"), &kept).unwrap();
+    let error = open_error(&target).await;
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(cause.contains("orchestrator.db.journal-1") && cause.contains("another database"), "{cause}");
+    f.reopen().await;
 }
 
 #[tokio::test]

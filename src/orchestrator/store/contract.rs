@@ -44,7 +44,7 @@ pub struct LeaseInfo {
 }
 
 /// A result archive, announced and perhaps verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Upload {
     pub sha256: String,
     pub size: u64,

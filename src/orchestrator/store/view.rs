@@ -41,9 +41,9 @@ pub fn task_view(place: &TaskPlace<'_>, task: &TaskRow) -> TaskView {
         attempts: task.attempts,
         reason: task.reason.clone(),
         error_message: task.error_message.clone(),
-        runner_id: task.runner_id().map(str::to_owned),
-        host: task.host().map(str::to_owned),
-        status: lease.and_then(|lease| lease.status.clone()),
+        runner_id: task.runner_id().map(|id| id.to_string()),
+        host: task.host().map(|host| host.to_string()),
+        status: lease.and_then(|lease| lease.status.as_ref()).map(|status| status.to_string()),
         progress: lease.and_then(|lease| lease.progress),
         message: lease.and_then(|lease| lease.message.clone()),
         last_beat_at: lease.and_then(|lease| lease.beat_at).map(timestamp),
@@ -54,8 +54,8 @@ pub fn attempt_view(attempt: AttemptRow) -> AttemptView {
     let (sha256, size) = attempt.upload.map(|upload| (upload.sha256, upload.size)).unzip();
     AttemptView {
         attempt: attempt.attempt,
-        runner_id: attempt.runner_id,
-        host: attempt.host,
+        runner_id: attempt.runner_id.to_string(),
+        host: attempt.host.to_string(),
         outcome: attempt.outcome,
         claimed_at: timestamp(attempt.claimed_at),
         ended_at: Some(timestamp(attempt.ended_at)),
@@ -73,8 +73,8 @@ pub fn active_attempt(task: TaskRow) -> Option<AttemptView> {
     let (sha256, size) = lease.upload.map(|upload| (upload.sha256, upload.size)).unzip();
     Some(AttemptView {
         attempt: task.attempts,
-        runner_id: lease.runner_id,
-        host: lease.host,
+        runner_id: lease.runner_id.to_string(),
+        host: lease.host.to_string(),
         outcome: AttemptOutcome::Active,
         claimed_at: timestamp(lease.claimed_at),
         ended_at: None,
@@ -109,8 +109,8 @@ pub fn event_view(run_id: &RunId, seq: i64, event: NewEvent) -> Event {
         alias: event.alias,
         number: event.number,
         attempt: event.attempt,
-        host: event.host,
-        runner_id: event.runner_id,
+        host: event.host.map(|host| host.to_string()),
+        runner_id: event.runner_id.map(|id| id.to_string()),
         detail: event.detail,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api::{RunId, TaskId};
 use crate::orchestrator::store::engine::BackendError;
-use crate::orchestrator::store::rules::{BulkEnd, Changes, HostRow, NewEvent, RunChange, RunnerRow};
+use crate::orchestrator::store::rules::{BulkEnd, Changes, HostRow, Name, NewEvent, RunChange, RunnerRow};
 use crate::orchestrator::store::view::event_view;
 use crate::orchestrator::store::words::Word;
 
@@ -92,15 +92,15 @@ impl PostgresBackend {
         let tasks = touched().map(rows::Task::from).collect();
         let attempts = changes.attempts.into_iter().map(rows::Attempt::from).collect();
         let groups = changes.groups.iter().map(|group| rows::GroupChange::of(key, group)).collect();
-        let named =
-            |(name, host): &(String, Option<HostRow>)| Some(rows::Host::of(key, name, host.as_ref()?));
+        let named = |(name, host): &(Name, Option<HostRow>)| Some(rows::Host::of(key, name, host.as_ref()?));
         let hosts = changes.hosts.iter().filter_map(named).collect();
         let named =
-            |(id, runner): &(String, Option<RunnerRow>)| Some(rows::Runner::of(key, id, runner.as_ref()?));
+            |(id, runner): &(Name, Option<RunnerRow>)| Some(rows::Runner::of(key, id, runner.as_ref()?));
         let runners = changes.runners.iter().filter_map(named).collect();
-        let forgotten = changes.runners.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| id).collect();
+        let forgotten =
+            changes.runners.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| &**id).collect();
         let forgotten_hosts =
-            changes.hosts.iter().filter(|(_, row)| row.is_none()).map(|(name, _)| name).collect();
+            changes.hosts.iter().filter(|(_, row)| row.is_none()).map(|(name, _)| &**name).collect();
         futures::try_join!(
             save_row(session, key, changes.row),
             save_rows::<rows::Task>(session, SAVE_TASKS, tasks),
@@ -187,7 +187,7 @@ async fn forget(
     session: &Session,
     sql: &'static str,
     run: i64,
-    names: Vec<&String>,
+    names: Vec<&str>,
 ) -> Result<(), BackendError> {
     if names.is_empty() {
         return Ok(());

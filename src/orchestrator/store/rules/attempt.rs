@@ -109,8 +109,8 @@ impl RunState {
         let task = self.tasks.get_mut(&id).expect("ended above");
         if announced {
             task.free += 1;
-        } else if !task.lost_hosts.contains(&host) {
-            task.lost_hosts.push(host.clone());
+        } else if !task.lost_hosts.iter().any(|known| **known == *host) {
+            task.lost_hosts.push(host.to_string());
         }
         if task.lost_hosts.len() >= POISON_HOSTS {
             let hosts = task.lost_hosts.join(", ");

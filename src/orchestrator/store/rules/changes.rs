@@ -1,19 +1,22 @@
 //! What a rule changed, and the part of it that is taken out to be saved.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
 
 use crate::api::{RunId, RunStatus, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 
-use super::rows::{AttemptRow, HostRow, NewEvent, RunKey, RunnerRow, TaskRow};
+use super::rows::{AttemptRow, HostRow, Name, NewEvent, RunKey, RunnerRow, TaskRow};
 use super::run_state::RunState;
 
 /// Ends every pending task of a group at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkEnd {
     pub group: usize,
     pub state: TaskState,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 /// What changed in a run since it was last saved. The rows themselves stand in the run.
@@ -25,8 +28,8 @@ pub struct Dirty {
     /// Tasks in whose rows only that changed what a heartbeat carries.
     pub beats: BTreeSet<TaskId>,
     pub attempts: Vec<AttemptRow>,
-    pub hosts: HashSet<String>,
-    pub runners: HashSet<String>,
+    pub hosts: HashSet<Name>,
+    pub runners: HashSet<Name>,
     pub events: Vec<NewEvent>,
     pub bulk: Vec<BulkEnd>,
     /// Waiting claims should look again.
@@ -45,7 +48,7 @@ pub enum Take {
 }
 
 /// Changes of one run on their way to the database: whole rows, as they were when they were taken.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Changes {
     pub run: RunKey,
     pub run_id: RunId,
@@ -57,16 +60,20 @@ pub struct Changes {
     pub bulk: Vec<BulkEnd>,
     pub groups: Vec<GroupChange>,
     /// `None`: forgotten.
-    pub hosts: Vec<(String, Option<HostRow>)>,
+    pub hosts: Vec<(Name, Option<HostRow>)>,
     /// `None`: forgotten.
-    pub runners: Vec<(String, Option<RunnerRow>)>,
+    pub runners: Vec<(Name, Option<RunnerRow>)>,
+    /// Numbered when they are saved, and kept apart from then on.
+    #[serde(skip)]
     pub events: Vec<NewEvent>,
+    #[serde(skip)]
     pub queue: bool,
+    #[serde(skip)]
     pub leases_lost: u64,
 }
 
 /// The part of a run's row that changes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct RunChange {
     pub status: RunStatus,
     pub finished_at: Option<Millis>,
@@ -74,7 +81,7 @@ pub struct RunChange {
 }
 
 /// The part of a group's row that changes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GroupChange {
     pub group: usize,
     pub counts: TaskCounts,
@@ -123,11 +130,11 @@ impl RunState {
         };
         let (status, finished_at, deadline) = (self.row.status, self.row.finished_at, self.row.deadline);
         let row = RunChange { status, finished_at, deadline };
-        let host = |name: String| {
+        let host = |name: Name| {
             let row = self.hosts.get(&name).cloned();
             (name, row)
         };
-        let runner = |id: String| {
+        let runner = |id: Name| {
             let row = self.runners.get(&id).cloned();
             (id, row)
         };

@@ -1,10 +1,12 @@
 //! Handing a task out.
 
+use std::collections::HashMap;
+
 use crate::api::{AssignedTask, ClaimRequest, EventKind, HostStage, Lease, RunStatus, TaskId, TaskState};
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::contract::Claimed;
 
-use super::rows::{HeldLease, HostRow, RunnerRow};
+use super::rows::{HeldLease, HostRow, Name, RunnerRow};
 use super::run_state::RunState;
 
 /// A lease lives for four beats: three may be lost on the way before it runs out.
@@ -33,12 +35,13 @@ impl RunState {
     /// lost at once, so that a task which kills its runner uses up its attempts.
     pub fn claim(&mut self, claim: &ClaimRequest, now: Millis) -> Claimed {
         let groups = self.groups_for(claim);
-        let host = claim.host.as_deref().unwrap_or(&claim.runner_id).to_owned();
-        self.meet(claim, &host, &groups, now);
-        if let Some(&id) = self.held.get(&claim.runner_id) {
+        let runner = name_in(&self.runners, &claim.runner_id);
+        let host = claim.host.as_ref().map_or_else(|| runner.clone(), |host| name_in(&self.hosts, host));
+        self.meet(claim, &runner, &host, &groups, now);
+        if let Some(&id) = self.held.get(&runner) {
             let held = &self.tasks[&id].lease;
-            let asked_before = held.as_ref().and_then(|lease| lease.request_id.as_ref());
-            if asked_before.is_some() && asked_before == claim.request_id.as_ref() {
+            let asked_before = held.as_ref().and_then(|lease| lease.request_id.as_deref());
+            if asked_before.is_some() && asked_before == claim.request_id.as_deref() {
                 return self.renewed(id, now);
             }
             self.lose(id, now, "its runner asked for another task");
@@ -49,7 +52,7 @@ impl RunState {
         }
         let first = groups.iter().filter_map(|group| self.groups[*group].queue.first().copied()).min();
         match first {
-            Some(id) => self.hand_out(id, claim, host, now),
+            Some(id) => self.hand_out(id, claim, runner, host, now),
             None if groups.iter().all(|group| self.groups[*group].is_over()) => self.dismiss(claim, &groups),
             None => Claimed::Nothing,
         }
@@ -60,25 +63,33 @@ impl RunState {
         if groups.iter().any(|group| !self.groups[*group].settled) {
             return Claimed::Nothing;
         }
-        if let Some(runner) = self.runners.get_mut(&claim.runner_id)
+        let name = name_in(&self.runners, &claim.runner_id);
+        if let Some(runner) = self.runners.get_mut(&name)
             && !runner.gone
         {
             runner.gone = true;
-            self.dirty.runners.insert(claim.runner_id.clone());
+            self.dirty.runners.insert(name);
         }
         Claimed::Done
     }
 
-    fn hand_out(&mut self, id: TaskId, claim: &ClaimRequest, host: String, now: Millis) -> Claimed {
+    fn hand_out(
+        &mut self,
+        id: TaskId,
+        claim: &ClaimRequest,
+        runner: Name,
+        host: Name,
+        now: Millis,
+    ) -> Claimed {
         self.set_state(id, TaskState::Claimed);
         let expires_at = now + self.row.lease_ms;
         let task = self.tasks.get_mut(&id).expect("queued tasks are loaded");
         task.fence += 1;
         task.attempts += 1;
         task.lease = Some(HeldLease {
-            runner_id: claim.runner_id.clone(),
+            runner_id: runner.clone(),
             host,
-            request_id: claim.request_id.clone(),
+            request_id: claim.request_id.as_deref().map(Name::from),
             claimed_at: now,
             expires_at,
             beat_at: None,
@@ -87,7 +98,7 @@ impl RunState {
             message: None,
             upload: None,
         });
-        self.held.insert(claim.runner_id.clone(), id);
+        self.held.insert(runner, id);
         self.event(now, EventKind::TaskClaimed, Some(id), None);
         self.assigned(id)
     }
@@ -122,14 +133,14 @@ impl RunState {
 
     /// Notes that this runner and its host are there and want tasks of these groups. In memory: the next
     /// sweep saves it.
-    fn meet(&mut self, claim: &ClaimRequest, host: &str, groups: &[usize], now: Millis) {
+    fn meet(&mut self, claim: &ClaimRequest, runner: &Name, host: &Name, groups: &[usize], now: Millis) {
         for &group in groups {
             self.groups[group].wanted_at = now;
         }
-        match self.runners.get_mut(&claim.runner_id) {
-            Some(runner) if runner.host == host && !runner.gone => runner.seen_at = now,
+        match self.runners.get_mut(runner) {
+            Some(known) if known.host == *host && !known.gone => known.seen_at = now,
             _ => {
-                self.runners.insert(claim.runner_id.clone(), RunnerRow::from_claim(claim, host, now));
+                self.runners.insert(runner.clone(), RunnerRow::from_claim(claim, host, now));
             }
         }
         match self.hosts.get_mut(host) {
@@ -137,10 +148,15 @@ impl RunState {
             None => {
                 let mut row = HostRow::new(claim.provider.clone(), HostStage::Joined, now);
                 row.alias.clone_from(&claim.alias);
-                self.hosts.insert(host.to_owned(), row);
+                self.hosts.insert(host.clone(), row);
             }
         }
     }
+}
+
+/// The name as the map has it, so that everybody shares it.
+fn name_in<V>(map: &HashMap<Name, V>, name: &str) -> Name {
+    map.get_key_value(name).map_or_else(|| name.into(), |(known, _)| known.clone())
 }
 
 impl super::GroupRow {
@@ -151,9 +167,9 @@ impl super::GroupRow {
 }
 
 impl RunnerRow {
-    fn from_claim(claim: &ClaimRequest, host: &str, now: Millis) -> RunnerRow {
+    fn from_claim(claim: &ClaimRequest, host: &Name, now: Millis) -> RunnerRow {
         RunnerRow {
-            host: host.to_owned(),
+            host: host.clone(),
             provider: claim.provider.clone(),
             instance_type: claim.instance_type.clone(),
             alias: claim.alias.clone(),

@@ -21,7 +21,7 @@ pub(super) const DRAIN_AFTER: usize = 2;
 
 impl RunState {
     pub(super) fn judge_host_after_failure(&mut self, id: TaskId, kind: FailKind, took: Millis, now: Millis) {
-        let Some(host) = self.tasks[&id].host().map(str::to_owned) else { return };
+        let Some(host) = self.tasks[&id].host().cloned() else { return };
         let of_the_machine = match kind {
             FailKind::Setup | FailKind::Spawn | FailKind::Environment | FailKind::Runner => true,
             FailKind::Exit | FailKind::Timeout | FailKind::Output => self.works_elsewhere(&host),
@@ -55,7 +55,7 @@ impl RunState {
         host.quick_failures.drain(..excess);
         let drain = host.quick_failures.len() >= DRAIN_AFTER && replaceable;
         host.drained = drain;
-        self.dirty.hosts.insert(name.to_owned());
+        self.dirty.hosts.insert(name.into());
         if drain {
             self.dirty.queue = true;
             let detail = format!("{DRAIN_AFTER} tasks in a row failed or were lost quickly on it");
@@ -68,14 +68,14 @@ impl RunState {
         let Some(provider) = self.hosts.get(name).map(|host| &host.provider) else { return false };
         self.hosts
             .iter()
-            .any(|(other, host)| other != name && host.completed > 0 && host.provider == *provider)
+            .any(|(other, host)| **other != *name && host.completed > 0 && host.provider == *provider)
     }
 
     fn has_other_host_for(&self, group: usize, name: &str, now: Millis) -> bool {
         let group = &self.groups[group];
         let recent = now - 2 * self.row.lease_ms;
         self.runners.values().any(|runner| {
-            runner.host != name
+            *runner.host != *name
                 && !runner.gone
                 && runner.seen_at >= recent
                 && runner.provider == group.provider
@@ -99,7 +99,7 @@ impl RunState {
             alias: self.hosts.get(host).and_then(|host| host.alias.clone()),
             number: None,
             attempt: None,
-            host: Some(host.to_owned()),
+            host: Some(host.into()),
             runner_id: None,
             detail,
         };

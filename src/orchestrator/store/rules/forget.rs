@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use crate::orchestrator::store::clock::Millis;
 
+use super::rows::Name;
 use super::run_state::RunState;
 
 /// Beyond, those heard of longest ago are forgotten. Twice what a large run has.
@@ -27,7 +28,7 @@ impl RunState {
     }
 
     fn forget_runners(&mut self) {
-        let mut idle: Vec<(Millis, String)> = self
+        let mut idle: Vec<(Millis, Name)> = self
             .runners
             .iter()
             .filter(|(id, _)| !self.held.contains_key(*id))
@@ -41,11 +42,11 @@ impl RunState {
     }
 
     fn forget_hosts(&mut self) {
-        let busy: HashSet<&str> = self.held.values().filter_map(|id| self.tasks[id].host()).collect();
-        let mut idle: Vec<(Millis, String)> = self
+        let busy: HashSet<&Name> = self.held.values().filter_map(|id| self.tasks[id].host()).collect();
+        let mut idle: Vec<(Millis, Name)> = self
             .hosts
             .iter()
-            .filter(|(name, host)| !host.drained && !busy.contains(name.as_str()))
+            .filter(|(name, host)| !host.drained && !busy.contains(name))
             .map(|(name, host)| (host.seen_at, name.clone()))
             .collect();
         idle.sort_unstable();
@@ -111,7 +112,7 @@ mod tests {
         let kept: usize = run.hosts.values().filter_map(|host| host.message.as_ref()).map(String::len).sum();
         assert!(kept <= MAX_MESSAGE_BYTES, "{kept}");
         assert_eq!(run.hosts.len(), count);
-        assert!(run.hosts[&format!("h{}", count - 1)].message.is_some(), "the newest stays");
+        assert!(run.hosts[format!("h{}", count - 1).as_str()].message.is_some(), "the newest stays");
         assert!(run.hosts["h0"].message.is_none());
     }
 }

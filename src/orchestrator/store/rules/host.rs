@@ -11,7 +11,7 @@ impl RunState {
     pub fn host_event(&mut self, host: &str, event: HostEvent, now: Millis) {
         let row = self
             .hosts
-            .entry(host.to_owned())
+            .entry(host.into())
             .or_insert_with(|| HostRow::new(event.provider.clone(), event.stage, now));
         row.stage = event.stage;
         row.seen_at = now;
@@ -20,7 +20,7 @@ impl RunState {
             row.alias = event.alias;
         }
         row.message.clone_from(&event.message);
-        self.dirty.hosts.insert(host.to_owned());
+        self.dirty.hosts.insert(host.into());
         let stage = event.stage.word().to_owned();
         let detail = match event.message {
             Some(message) => format!("{stage}: {message}"),
@@ -33,7 +33,7 @@ impl RunState {
         if let Some(runner) = self.runners.get_mut(runner_id) {
             runner.seen_at = now;
             runner.gone = true;
-            self.dirty.runners.insert(runner_id.to_owned());
+            self.dirty.runners.insert(runner_id.into());
         }
     }
 
@@ -52,7 +52,7 @@ impl RunState {
             .hosts
             .iter()
             .map(|(name, host)| HostView {
-                host: name.clone(),
+                host: name.to_string(),
                 provider: host.provider.clone(),
                 alias: host.alias.clone(),
                 stage: host.stage,
@@ -64,7 +64,7 @@ impl RunState {
             .collect();
         views.sort_by(|a, b| a.host.cmp(&b.host));
         for (id, runner) in &self.runners {
-            if let Ok(index) = views.binary_search_by(|view| view.host.cmp(&runner.host)) {
+            if let Ok(index) = views.binary_search_by(|view| view.host.as_str().cmp(&runner.host)) {
                 views[index].runners.push(self.runner_view(id, runner, now));
             }
         }

@@ -35,7 +35,9 @@ impl RunState {
         let lease = task.lease.as_mut().expect("a valid fence has a lease");
         lease.expires_at = now + lease_ms;
         lease.beat_at = Some(now);
-        lease.status = Some(beat.status.clone());
+        if lease.status.as_deref() != Some(&*beat.status) {
+            lease.status = Some(beat.status.as_str().into());
+        }
         lease.progress = beat.progress;
         lease.message.clone_from(&beat.message);
         let expires_at = timestamp(lease.expires_at);

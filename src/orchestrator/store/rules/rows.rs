@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::{
     Alias, AttemptOutcome, CreateRun, EventKind, HostStage, ResultsPolicy, RunId, RunStatus, TaskCounts,
     TaskId, TaskState, Workload,
 };
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::Upload;
+
+/// The name of a host or a runner, or another text that rows, events and maps share: a copy costs no memory.
+pub type Name = Arc<str>;
 
 /// The database's own number of a run.
 pub type RunKey = i64;
@@ -54,7 +59,7 @@ pub struct GroupRow {
     pub fetched_to: TaskId,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRow {
     pub id: TaskId,
     /// Index into the run's groups.
@@ -78,37 +83,37 @@ pub struct TaskRow {
     pub error_message: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldLease {
-    pub runner_id: String,
-    pub host: String,
-    pub request_id: Option<String>,
+    pub runner_id: Name,
+    pub host: Name,
+    pub request_id: Option<Name>,
     pub claimed_at: Millis,
     pub expires_at: Millis,
     pub beat_at: Option<Millis>,
-    pub status: Option<String>,
+    pub status: Option<Name>,
     pub progress: Option<f64>,
     pub message: Option<String>,
     pub upload: Option<Upload>,
 }
 
 /// What repeated calls about an attempt that ended are answered from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     pub fence: i64,
     pub outcome: AttemptOutcome,
     pub sha256: Option<String>,
-    pub runner_id: String,
-    pub host: String,
+    pub runner_id: Name,
+    pub host: Name,
 }
 
 /// One attempt that ended; rows are added and never changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRow {
     pub task: TaskId,
     pub attempt: u32,
-    pub runner_id: String,
-    pub host: String,
+    pub runner_id: Name,
+    pub host: Name,
     pub outcome: AttemptOutcome,
     pub claimed_at: Millis,
     pub ended_at: Millis,
@@ -118,7 +123,7 @@ pub struct AttemptRow {
     pub accepted: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostRow {
     pub provider: String,
     pub alias: Option<Alias>,
@@ -132,9 +137,9 @@ pub struct HostRow {
 }
 
 /// Who was heard of. Saved by sweeps rather than by claims, so about right after a crash until the next beat.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunnerRow {
-    pub host: String,
+    pub host: Name,
     pub provider: String,
     pub instance_type: String,
     pub alias: Option<Alias>,
@@ -152,8 +157,8 @@ pub struct NewEvent {
     pub alias: Option<Alias>,
     pub number: Option<u32>,
     pub attempt: Option<u32>,
-    pub host: Option<String>,
-    pub runner_id: Option<String>,
+    pub host: Option<Name>,
+    pub runner_id: Option<Name>,
     pub detail: Option<String>,
 }
 
@@ -214,14 +219,14 @@ impl TaskRow {
     }
 
     /// Of the attempt under way, else of the newest that ended.
-    pub fn runner_id(&self) -> Option<&str> {
-        let held = self.lease.as_ref().map(|lease| lease.runner_id.as_str());
-        held.or_else(|| self.ended.as_ref().map(|ended| ended.runner_id.as_str()))
+    pub fn runner_id(&self) -> Option<&Name> {
+        let held = self.lease.as_ref().map(|lease| &lease.runner_id);
+        held.or_else(|| self.ended.as_ref().map(|ended| &ended.runner_id))
     }
 
-    pub fn host(&self) -> Option<&str> {
-        let held = self.lease.as_ref().map(|lease| lease.host.as_str());
-        held.or_else(|| self.ended.as_ref().map(|ended| ended.host.as_str()))
+    pub fn host(&self) -> Option<&Name> {
+        let held = self.lease.as_ref().map(|lease| &lease.host);
+        held.or_else(|| self.ended.as_ref().map(|ended| &ended.host))
     }
 
     /// Attempts that count against `max_attempts`.

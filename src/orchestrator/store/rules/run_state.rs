@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::changes::Dirty;
-use super::rows::{GroupRow, HostRow, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
+use super::rows::{GroupRow, HostRow, Name, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
 use crate::api::{Alias, EventKind, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 
@@ -15,9 +15,9 @@ pub struct RunState {
     pub by_alias: HashMap<Alias, usize>,
     pub tasks: HashMap<TaskId, TaskRow>,
     /// The task that each runner holds.
-    pub held: HashMap<String, TaskId>,
-    pub hosts: HashMap<String, HostRow>,
-    pub runners: HashMap<String, RunnerRow>,
+    pub held: HashMap<Name, TaskId>,
+    pub hosts: HashMap<Name, HostRow>,
+    pub runners: HashMap<Name, RunnerRow>,
     pub dirty: Dirty,
 }
 
@@ -27,8 +27,8 @@ pub struct RunNews {
     pub row: RunRow,
     pub groups: Vec<GroupRow>,
     pub tasks: Vec<TaskRow>,
-    pub hosts: Vec<(String, HostRow)>,
-    pub runners: Vec<(String, RunnerRow)>,
+    pub hosts: Vec<(Name, HostRow)>,
+    pub runners: Vec<(Name, RunnerRow)>,
 }
 
 impl RunState {
@@ -227,8 +227,8 @@ impl RunState {
             event.alias = Some(self.groups[task.group].alias.clone());
             event.number = Some(task.number);
             event.attempt = (task.attempts > 0).then_some(task.attempts);
-            event.host = task.host().map(str::to_owned);
-            event.runner_id = task.runner_id().map(str::to_owned);
+            event.host = task.host().cloned();
+            event.runner_id = task.runner_id().cloned();
         }
         self.dirty.events.push(event);
     }

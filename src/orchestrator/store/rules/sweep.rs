@@ -72,7 +72,7 @@ impl RunState {
             }
         }
         self.dirty.groups.insert(index);
-        self.dirty.bulk.push(BulkEnd { group: index, state, reason });
+        self.dirty.bulk.push(BulkEnd { group: index, state, reason: reason.into() });
         self.dirty.queue = true;
         ended
     }

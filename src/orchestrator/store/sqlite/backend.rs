@@ -1,6 +1,9 @@
 //! The writer's side: loads rows from its own connection, and hands changes to the thread that commits them.
+//!
+//! Rows that are not in memory are loaded once the tables have every commit. Only pending tasks are loaded without:
+//! a commit that the tables lack concerns tasks before those that were fetched, or such that are in memory.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
@@ -10,25 +13,28 @@ use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::engine::{Backend, BackendError, Commit, Committed, FindRun, NewRun, State};
 use crate::orchestrator::store::rules::{Changes, RunKey, RunState, TaskRow};
 
+use super::backlog::{Backlog, Insert};
 use super::committer::Job;
+use super::record;
 use super::rows;
 
 pub struct SqliteBackend {
     reading: Connection,
     committer: mpsc::Sender<Job>,
-    /// Resolves when the committer has ended and given the file back.
+    backlog: Arc<Backlog>,
+    /// Resolves when the tables have everything and the file is given back.
     ended: oneshot::Receiver<()>,
-    changes: Vec<Changes>,
-    alive: Option<Millis>,
+    next: record::Commit,
 }
 
 impl SqliteBackend {
     pub fn new(
         reading: Connection,
         committer: mpsc::Sender<Job>,
+        backlog: Arc<Backlog>,
         ended: oneshot::Receiver<()>,
     ) -> SqliteBackend {
-        SqliteBackend { reading, committer, ended, changes: Vec::new(), alive: None }
+        SqliteBackend { reading, committer, backlog, ended, next: record::Commit::default() }
     }
 }
 
@@ -40,6 +46,7 @@ impl Backend for SqliteBackend {
     }
 
     async fn load_run(&mut self, find: FindRun<'_>) -> Result<Option<RunState>, BackendError> {
+        self.backlog.settle().await?;
         let found = match find {
             FindRun::Id(id) => rows::load_run(&self.reading, "id = ?", &id.as_str())?,
             FindRun::Key(key) => rows::load_run(&self.reading, "key = ?", &key)?,
@@ -52,12 +59,14 @@ impl Backend for SqliteBackend {
     }
 
     async fn running(&mut self) -> Result<Vec<RunKey>, BackendError> {
+        self.backlog.settle().await?;
         let mut statement = self.reading.prepare_cached("SELECT key FROM runs WHERE status = 'running'")?;
         let keys = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         Ok(keys)
     }
 
     async fn load_task(&mut self, id: TaskId) -> Result<Option<TaskRow>, BackendError> {
+        self.backlog.settle().await?;
         let sql = format!("SELECT {} FROM tasks WHERE id = ?", rows::TASK_COLUMNS);
         Ok(self.reading.prepare_cached(&sql)?.query_row([id], rows::task).optional()?)
     }
@@ -80,38 +89,38 @@ impl Backend for SqliteBackend {
 
     async fn insert_run(&mut self, new: NewRun) -> Result<RunState, BackendError> {
         let (reply, made) = oneshot::channel();
-        self.committer.send(Job::Insert { new: Box::new(new), reply })?;
+        self.backlog.insert(Insert { new: Box::new(new), reply });
         made.await?
     }
 
     async fn save(&mut self, changes: Changes) -> Result<(), BackendError> {
-        self.changes.push(changes);
+        self.next.changes.push(changes);
         Ok(())
     }
 
     async fn last_alive(&mut self) -> Result<Option<Millis>, BackendError> {
+        self.backlog.settle().await?;
         let sql = "SELECT last_alive FROM orchestrator";
         Ok(self.reading.query_row(sql, [], |row| row.get(0))?)
     }
 
     async fn save_alive(&mut self, now: Millis) -> Result<(), BackendError> {
-        self.alive = Some(now);
+        self.next.alive = Some(now);
         Ok(())
     }
 
     async fn commit(&mut self) -> Result<Commit, BackendError> {
-        let (changes, alive) = (std::mem::take(&mut self.changes), self.alive.take());
-        if changes.is_empty() && alive.is_none() {
+        let commit = std::mem::take(&mut self.next);
+        if commit.changes.is_empty() && commit.alive.is_none() {
             return Ok(Commit::Done(Committed::default()));
         }
         let (reply, outcome) = oneshot::channel();
-        self.committer.send(Job::Commit { changes, alive, reply })?;
+        self.committer.send(Job { commit, reply })?;
         Ok(Commit::UnderWay(outcome))
     }
 
     async fn rollback(&mut self) {
-        self.changes.clear();
-        self.alive = None;
+        self.next = record::Commit::default();
     }
 
     async fn close(self) {

@@ -7,8 +7,11 @@ use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::orchestrator::store::OpenError;
+use crate::orchestrator::store::engine::BackendError;
 
-use super::{lock, open};
+use super::journal::{self, JournalError, Record};
+use super::save::Saver;
+use super::{lock, open, rows};
 
 /// Pages copied at a time; between two steps the writer goes on.
 const STEP_PAGES: i32 = 1024;
@@ -22,6 +25,10 @@ pub enum BackupError {
     File(#[from] std::io::Error),
     #[error("could not copy the database")]
     Database(#[from] rusqlite::Error),
+    #[error("could not read the journal")]
+    Journal(#[from] JournalError),
+    #[error("could not take the journal into the copy")]
+    Commits(#[source] BackendError),
 }
 
 /// Copies a database that may be in use into a new file, which appears under its name when it is whole.
@@ -33,8 +40,15 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
     let part = tempfile::Builder::new().prefix(".backup-").tempfile_in(folder)?;
     {
         let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // Before the tables are copied: what is in neither was answered after the backup had begun.
+        let mut commits = read_beside_writer(from, &source)?;
         let mut target = Connection::open(part.path())?;
         Backup::new(&source, &mut target)?.run_to_completion(STEP_PAGES, STEP_PAUSE, None)?;
+        let (_, copied) = rows::journal(&target)?;
+        commits.retain(|record| record.number > copied);
+        let mut saver = Saver::new(target, None);
+        open::take_in(commits, &mut saver).map_err(BackupError::Commits)?;
+        let target = saver.into_connection();
         // The copy carries the write-ahead mode of its source; one plain file is easier to carry about.
         target.pragma_update(None, "journal_mode", "DELETE")?;
     }
@@ -42,6 +56,19 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
     part.persist_noclobber(to).map_err(|error| error.error)?;
     fs_err::File::open(folder)?.sync_all()?;
     Ok(())
+}
+
+/// What the journal has and the tables have not. While it is read, the writer may begin one of its files anew, whose
+/// records the tables have then; so what seems to be missing is looked for again.
+fn read_beside_writer(database: &Path, tables: &Connection) -> Result<Vec<Record>, BackupError> {
+    let mut tries = 10;
+    loop {
+        let (id, applied) = rows::journal(tables)?;
+        match journal::read(database, id, applied) {
+            Err(JournalError::Gap { .. }) if tries > 0 => tries -= 1,
+            read => return Ok(read?),
+        }
+    }
 }
 
 /// Whether a file is a whole backup that this program can use; changes nothing.
@@ -74,16 +101,31 @@ pub fn restore_backup(backup: &Path, database: &Path) -> Result<(), OpenError> {
     fs_err::copy(backup, &part).map_err(file)?;
     fs_err::File::open(&part).and_then(|copy| copy.sync_all()).map_err(file)?;
     if database.exists() {
-        // With its write-ahead log taken in, so that the kept file is whole by itself.
-        if let Ok(old) = Connection::open(database) {
-            old.pragma_update(None, "journal_mode", "DELETE").ok();
-        }
+        settle_replaced(database);
         fs_err::rename(database, name(".before-restore")).map_err(file)?;
     }
+    journal::remove(database).map_err(file)?;
     for leftover in [name("-wal"), name("-shm")] {
         if leftover.exists() {
             fs_err::remove_file(leftover).map_err(file)?;
         }
     }
     fs_err::rename(&part, database).map_err(file)
+}
+
+/// Brings what stands beside a database into it, so that the file that is kept is whole by itself: as far as it can
+/// be read, for it is replaced in any case.
+fn settle_replaced(database: &Path) {
+    let Ok(old) = Connection::open(database) else { return };
+    let known = rows::journal(&old);
+    let mut saver = Saver::new(old, None);
+    if let Ok((id, applied)) = known
+        && let Err(error) = open::catch_up(database, id, applied, &mut saver)
+    {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the replaced database lacks what its journal has"
+        );
+    }
+    saver.into_connection().pragma_update(None, "journal_mode", "DELETE").ok();
 }

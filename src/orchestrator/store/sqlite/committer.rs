@@ -1,83 +1,54 @@
-//! The thread that writes: takes what the rules changed, commits it, says so.
+//! The thread that commits: writes down in the journal what the rules changed, says so, and passes it on.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use tokio::sync::oneshot;
 
-use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::engine::{BackendError, Committed, NewRun};
-use crate::orchestrator::store::rules::{Changes, RunState};
+use crate::orchestrator::store::engine::{BackendError, Committed};
 
-use super::save::Saver;
+use super::backlog::Backlog;
+use super::journal::Journal;
+use super::record::Commit;
 
-/// What the thread is asked to do.
-pub enum Job {
-    /// One transaction.
-    Commit {
-        changes: Vec<Changes>,
-        /// The orchestrator is alive at this time.
-        alive: Option<Millis>,
-        reply: oneshot::Sender<Result<Committed, BackendError>>,
-    },
-    Insert {
-        new: Box<NewRun>,
-        reply: oneshot::Sender<Result<RunState, BackendError>>,
-    },
+/// One commit that is asked for.
+pub struct Job {
+    pub commit: Commit,
+    pub reply: oneshot::Sender<Result<Committed, BackendError>>,
 }
 
-/// Works until nobody can ask for anything any more.
-pub fn work(mut saver: Saver, jobs: mpsc::Receiver<Job>) {
-    for job in jobs {
-        // Whoever is not there for the answer any more does not need it.
-        match job {
-            Job::Commit { changes, alive, reply } => drop(reply.send(commit(&mut saver, changes, alive))),
-            Job::Insert { new, reply } => drop(reply.send(insert(&mut saver, *new))),
+pub struct Committer {
+    pub journal: Journal,
+    pub backlog: Arc<Backlog>,
+    pub newest_event: i64,
+}
+
+impl Committer {
+    /// Works until nobody can ask for anything any more.
+    pub fn work(&mut self, jobs: mpsc::Receiver<Job>) {
+        for Job { commit, reply } in jobs {
+            let added = self.commit(commit);
+            let outcome = added.map(|(commit, number, committed)| {
+                // First of all, so that whoever is told finds it.
+                self.backlog.add(commit, number);
+                committed
+            });
+            // Whoever is not there for the answer any more does not need it.
+            drop(reply.send(outcome));
         }
+    }
+
+    fn commit(&mut self, mut commit: Commit) -> Result<(Commit, u64, Committed), BackendError> {
+        let kept = self.backlog.ready()?;
+        let newest = commit.number_events(self.newest_event)?;
+        let number = self.journal.append(kept, |buffer| commit.write(buffer))?;
+        let newest_event = Some(newest).filter(|newest| *newest != self.newest_event);
+        self.newest_event = newest;
+        Ok((commit, number, Committed { newest_event, wrote: true }))
     }
 }
 
-fn commit(
-    saver: &mut Saver,
-    changes: Vec<Changes>,
-    alive: Option<Millis>,
-) -> Result<Committed, BackendError> {
-    let before = saver.newest_event();
-    in_transaction(saver, |saver| {
-        for changes in changes {
-            saver.save(changes)?;
-        }
-        if let Some(now) = alive {
-            saver.save_alive(now)?;
-        }
-        Ok(())
-    })?;
-    let newest_event = Some(saver.newest_event()).filter(|newest| *newest != before);
-    Ok(Committed { newest_event, wrote: true })
-}
-
-fn insert(saver: &mut Saver, new: NewRun) -> Result<RunState, BackendError> {
-    let now = new.now;
-    in_transaction(saver, |saver| {
-        let run = saver.insert_run(new)?;
-        // While no run is under way nothing is noted: with the run, so that its time before does not count.
-        saver.save_alive(now)?;
-        Ok(run)
-    })
-}
-
-fn in_transaction<T>(
-    saver: &mut Saver,
-    write: impl FnOnce(&mut Saver) -> Result<T, BackendError>,
-) -> Result<T, BackendError> {
-    let transact = |saver: &mut Saver| {
-        saver.begin()?;
-        let written = write(saver)?;
-        saver.commit()?;
-        Ok(written)
-    };
-    let committed = transact(saver);
-    if committed.is_err() {
-        saver.rollback();
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.backlog.end();
     }
-    committed
 }

@@ -1,5 +1,6 @@
-//! Opening the file: lock, checks, migrations, then the writer's thread.
+//! Opening the file: lock, checks, migrations, what the journal has, then the threads.
 
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -14,10 +15,15 @@ use crate::orchestrator::store::engine::{BackendError, Parts};
 use crate::orchestrator::store::{Durability, OpenError, Options};
 
 use super::backend::SqliteBackend;
+use super::backlog::Backlog;
+use super::committer::Committer;
+use super::journal::{self, Journal, Record};
 use super::log::Log;
 use super::reader::SqliteReader;
+use super::record::Commit;
 use super::save::Saver;
-use super::{checkpoint, committer, lock};
+use super::work::Work;
+use super::{checkpoint, lock, rows, tables};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -28,45 +34,87 @@ mod migrations {
 const CACHE_KIB: i64 = 2048;
 /// Statements that each connection keeps prepared; there are about forty.
 const PREPARED: usize = 64;
+
 pub async fn open(path: &Path, options: Options) -> Result<Arc<dyn Store>, OpenError> {
     let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
     let (opening, durability) = (path.to_owned(), options.durability);
     let opened = tokio::task::spawn_blocking(move || open_file(&opening, durability)).await;
-    let (backend, newest) = opened.map_err(|gone| unreadable(path, gone))??;
-    let reader = SqliteReader::open(path).map_err(|cause| unreadable(path, cause))?;
-    let (engine, mut writer, commands) = Parts::new(newest).connect(backend, Arc::new(reader), clock);
+    let Opened { backend, backlog, newest_event } = opened.map_err(|gone| unreadable(path, gone))??;
+    let reader = SqliteReader::open(path, backlog).map_err(|cause| unreadable(path, cause))?;
+    let (engine, mut writer, commands) = Parts::new(newest_event).connect(backend, Arc::new(reader), clock);
     writer.resume().await.map_err(|cause| unreadable(path, cause))?;
     // Beside the handlers rather than on a thread of its own: a command is carried out without a change of
-    // threads. Only what may wait for the disk, commits and lists, has its own threads.
+    // threads. Only what may wait for the disk, commits, tables and lists, has its own threads.
     tokio::spawn(writer.serve(commands));
     Ok(Arc::new(engine))
 }
 
-/// Everything that touches the file before the first command; also gives the number of the newest event.
-fn open_file(path: &Path, durability: Durability) -> Result<(SqliteBackend, i64), OpenError> {
+struct Opened {
+    backend: SqliteBackend,
+    backlog: Arc<Backlog>,
+    newest_event: i64,
+}
+
+/// Everything that touches the files before the first command: the tables take in what the journal has.
+fn open_file(path: &Path, durability: Durability) -> Result<Opened, OpenError> {
     let failed = |cause: rusqlite::Error| unreadable(path, cause);
+    let file = |cause: std::io::Error| OpenError::File { path: path.to_owned(), cause };
     let lock = lock::take(path)?;
     let mut connection = connect(path)?;
     let checkpoints = checkpoint::start(path, &mut connection).map_err(failed)?;
-    let log = match durability {
-        Durability::Synced => Some(Log::open(path).map_err(|cause| unreadable(path, cause))?),
-        Durability::OsBuffered => None,
-    };
-    let saver = Saver::new(connection, log).map_err(failed)?;
-    let newest = saver.newest_event();
+    let synced = durability == Durability::Synced;
+    let log = if synced { Some(Log::open(path).map_err(file)?) } else { None };
+    let (id, applied) = rows::journal(&connection).map_err(failed)?;
+    let mut saver = Saver::new(connection, log);
+    let applied = catch_up(path, id, applied, &mut saver)?;
     let reading = connect_for_reading(path).map_err(failed)?;
-    let (committer, jobs) = mpsc::channel();
+    let newest_event = rows::newest_event(&reading).map_err(failed)?;
+    let journal = Journal::open(path, id, applied, synced).map_err(file)?;
+    let backlog = Arc::new(Backlog::new(applied));
+    let mut committer = Committer { journal, backlog: backlog.clone(), newest_event };
+    let (committing, jobs) = mpsc::channel();
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let committer = thread("store").spawn(move || committer.work(jobs)).map_err(file)?;
     let (end, ended) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("store".to_owned());
-    let spawned = thread.spawn(move || {
-        committer::work(saver, jobs);
-        // They end with the connection. One that panicked has said so.
+    let (path, taken) = (path.to_owned(), backlog.clone());
+    let writing = move || {
+        let complete = tables::work(saver, &taken);
+        // These end with the connection, and with the writer. One that panicked has said so.
         checkpoints.join().ok();
+        committer.join().ok();
+        if complete && let Err(error) = journal::remove(&path) {
+            tracing::warn!(%error, "could not remove the journal, which is not needed any more");
+        }
         drop(lock);
         end.send(()).ok();
-    });
-    spawned.map_err(|cause| OpenError::File { path: path.to_owned(), cause })?;
-    Ok((SqliteBackend::new(reading, committer, ended), newest))
+    };
+    thread("tables").spawn(writing).map_err(file)?;
+    let backend = SqliteBackend::new(reading, committing, backlog.clone(), ended);
+    Ok(Opened { backend, backlog, newest_event })
+}
+
+/// The tables take in what the journal has and they do not; the number of the newest record.
+pub(super) fn catch_up(path: &Path, id: i64, applied: u64, saver: &mut Saver) -> Result<u64, OpenError> {
+    let records = journal::read(path, id, applied).map_err(|cause| unreadable(path, cause))?;
+    if !records.is_empty() {
+        tracing::info!(records = records.len(), "taking in what the journal has");
+    }
+    take_in(records, saver).map(|newest| newest.unwrap_or(applied)).map_err(|cause| unreadable(path, cause))
+}
+
+/// Gives the number of the newest record, if there are any.
+pub(super) fn take_in(records: Vec<Record>, saver: &mut Saver) -> Result<Option<u64>, BackendError> {
+    let Some(newest) = records.last().map(|record| record.number) else { return Ok(None) };
+    let mut work = VecDeque::from([Work::default()]);
+    for record in records {
+        let commit = Commit::read(&record.text)?;
+        if work.back().is_none_or(Work::is_closed) {
+            work.push_back(Work::default());
+        }
+        work.back_mut().expect("was put there if it was missing").add(commit, record.number);
+    }
+    tables::take_in(saver, &work)?;
+    Ok(Some(newest))
 }
 
 pub(super) fn connect_for_reading(path: &Path) -> rusqlite::Result<Connection> {

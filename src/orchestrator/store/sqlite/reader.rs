@@ -13,11 +13,13 @@ use crate::orchestrator::store::rules::{RunRow, RunState};
 use crate::orchestrator::store::view::{TaskPlace, active_attempt, attempt_view, stored_result, task_view};
 use crate::orchestrator::store::words::Word;
 
+use super::backlog::Backlog;
 use super::{backup, open, rows};
 
 pub struct SqliteReader {
     path: PathBuf,
     connection: Arc<Mutex<Connection>>,
+    backlog: Arc<Backlog>,
 }
 
 type Read<T> = Result<T, StoreError>;
@@ -29,9 +31,18 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl SqliteReader {
-    pub fn open(path: &Path) -> rusqlite::Result<SqliteReader> {
-        let connection = open::connect_for_reading(path)?;
-        Ok(SqliteReader { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
+    pub fn open(path: &Path, backlog: Arc<Backlog>) -> rusqlite::Result<SqliteReader> {
+        let connection = Arc::new(Mutex::new(open::connect_for_reading(path)?));
+        Ok(SqliteReader { path: path.to_owned(), connection, backlog })
+    }
+
+    /// Runs a query once the tables have every commit.
+    async fn list<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Read<T> {
+        self.backlog.settle().await.map_err(StoreError::failed)?;
+        self.query(query).await
     }
 
     /// Runs a query on a thread where it may block.
@@ -52,7 +63,7 @@ impl SqliteReader {
 impl Reader for SqliteReader {
     async fn run(&self, run: &RunId) -> Read<RunView> {
         let run = run.clone();
-        self.query(move |connection| {
+        self.list(move |connection| {
             let row = find_run(connection, &run)?;
             view(connection, row)
         })
@@ -60,7 +71,7 @@ impl Reader for SqliteReader {
     }
 
     async fn runs(&self) -> Read<Vec<RunView>> {
-        self.query(|connection| {
+        self.list(|connection| {
             let sql = format!("SELECT {} FROM runs ORDER BY key DESC", rows::RUN_COLUMNS);
             let mut statement = connection.prepare_cached(&sql)?;
             let found = statement.query_map([], rows::run)?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -70,7 +81,7 @@ impl Reader for SqliteReader {
     }
 
     async fn task(&self, task: TaskId) -> Read<TaskView> {
-        self.query(move |connection| {
+        self.list(move |connection| {
             let sql = format!("{} WHERE tasks.id = ?", list_tasks());
             let mut statement = connection.prepare_cached(&sql)?;
             let found = statement.query_row([task], |row| task_of(row, &run_id_of(row)?)).optional()?;
@@ -81,7 +92,7 @@ impl Reader for SqliteReader {
 
     async fn tasks(&self, run: &RunId, page: TaskPage) -> Read<Vec<TaskView>> {
         let run = run.clone();
-        self.query(move |connection| {
+        self.list(move |connection| {
             let row = find_run(connection, &run)?;
             let sql = format!(
                 "{} WHERE tasks.id > ?1 AND tasks.id < ?2 AND (?3 IS NULL OR tasks.state = ?3) \
@@ -100,7 +111,7 @@ impl Reader for SqliteReader {
     }
 
     async fn attempts(&self, task: TaskId) -> Read<Vec<AttemptView>> {
-        self.query(move |connection| {
+        self.list(move |connection| {
             let sql = format!("SELECT {} FROM tasks WHERE id = ?", rows::TASK_COLUMNS);
             let current = connection.prepare_cached(&sql)?.query_row([task], rows::task).optional()?;
             let current = current.ok_or_else(|| no_task(task))?;
@@ -115,7 +126,7 @@ impl Reader for SqliteReader {
 
     async fn results(&self, run: &RunId) -> Read<Vec<StoredResult>> {
         let run = run.clone();
-        self.query(move |connection| {
+        self.list(move |connection| {
             let row = find_run(connection, &run)?;
             let sql = format!(
                 "SELECT a.*, t.number, g.alias FROM (SELECT {} FROM attempts WHERE task >= ? AND task < ? \
@@ -134,9 +145,11 @@ impl Reader for SqliteReader {
     }
 
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Read<Vec<Event>> {
-        let run = run.cloned();
+        let (run, backlog) = (run.cloned(), self.backlog.clone());
         self.query(move |connection| {
             let key = run.map(|run| find_run(connection, &run)).transpose()?.map(|row| row.key);
+            // Before the tables are read: what is in neither now comes with the next look.
+            let newest = backlog.events(key, after);
             let sql = match key {
                 Some(_) => "SELECT events FROM events WHERE run = ?2 AND seq > ?1 ORDER BY seq",
                 None => "SELECT events FROM events WHERE seq > ?1 AND ?2 IS NULL ORDER BY seq",
@@ -147,9 +160,13 @@ impl Reader for SqliteReader {
             while events.len() < limit as usize
                 && let Some(row) = found.next()?
             {
-                let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-                let batch: Vec<Event> = serde_json::from_str(text).map_err(StoreError::failed)?;
-                events.extend(batch.into_iter().filter(|event| event.seq > after));
+                take_events(&mut events, after, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+            }
+            // The tables may have got them meanwhile.
+            for batch in newest {
+                if events.len() < limit as usize {
+                    take_events(&mut events, after, &batch.text)?;
+                }
             }
             events.truncate(limit as usize);
             Ok(events)
@@ -158,7 +175,7 @@ impl Reader for SqliteReader {
     }
 
     async fn totals(&self) -> Read<TaskCounts> {
-        self.query(|connection| {
+        self.list(|connection| {
             let sql = "SELECT coalesce(sum(total), 0) total, coalesce(sum(pending), 0) pending, \
                        coalesce(sum(claimed), 0) claimed, coalesce(sum(running), 0) running, \
                        coalesce(sum(completed), 0) completed, coalesce(sum(failed), 0) failed, \
@@ -177,6 +194,14 @@ impl Reader for SqliteReader {
         let copying = tokio::task::spawn_blocking(move || backup::copy(&from, &to));
         copying.await.map_err(StoreError::failed)?.map_err(StoreError::failed)
     }
+}
+
+/// Adds the events of a batch that come after those that are there, and after the number `after`.
+fn take_events(events: &mut Vec<Event>, after: i64, batch: &str) -> Read<()> {
+    let batch: Vec<Event> = serde_json::from_str(batch).map_err(StoreError::failed)?;
+    let newest = events.last().map_or(after, |event| event.seq);
+    events.extend(batch.into_iter().filter(|event| event.seq > newest));
+    Ok(())
 }
 
 /// Tasks with what their views need of their groups and runs; the columns of the task come first.

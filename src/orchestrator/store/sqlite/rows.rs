@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::api::{Alias, AttemptOutcome, HostStage, RunStatus, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::contract::Upload;
 use crate::orchestrator::store::rules::{
-    AttemptRow, Ended, GroupRow, HeldLease, HostRow, RunRow, RunState, RunnerRow, Stored, TaskRow,
+    AttemptRow, Ended, GroupRow, HeldLease, HostRow, Name, RunRow, RunState, RunnerRow, Stored, TaskRow,
 };
 use crate::orchestrator::store::words::Word;
 
@@ -26,6 +26,13 @@ pub fn as_i64(value: impl TryInto<i64>) -> i64 {
 /// The number of the newest event; 0 before the first.
 pub fn newest_event(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))
+}
+
+/// The number that the database's journal carries, and the newest of its records that the tables have.
+pub fn journal(connection: &Connection) -> rusqlite::Result<(i64, u64)> {
+    let sql = "SELECT journal, applied FROM orchestrator";
+    let (id, applied): (i64, i64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((id, u64::try_from(applied).map_err(|cause| invalid("applied", cause))?))
 }
 
 /// A value that this program did not write.
@@ -188,7 +195,7 @@ fn group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     })
 }
 
-fn host(row: &Row<'_>) -> rusqlite::Result<(String, HostRow)> {
+fn host(row: &Row<'_>) -> rusqlite::Result<(Name, HostRow)> {
     let host = HostRow {
         provider: row.get("provider")?,
         alias: alias(row, "alias")?,
@@ -202,7 +209,7 @@ fn host(row: &Row<'_>) -> rusqlite::Result<(String, HostRow)> {
     Ok((row.get("host")?, host))
 }
 
-fn runner(row: &Row<'_>) -> rusqlite::Result<(String, RunnerRow)> {
+fn runner(row: &Row<'_>) -> rusqlite::Result<(Name, RunnerRow)> {
     let seen_at = row.get("seen_at")?;
     let runner = RunnerRow {
         host: row.get("host")?,

@@ -2,35 +2,33 @@
 
 use rusqlite::{Connection, params};
 
-use crate::api::{RunId, TaskId};
+use crate::api::TaskId;
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::engine::{BackendError, NewRun};
 use crate::orchestrator::store::order::interleaved;
-use crate::orchestrator::store::rules::{AttemptRow, BulkEnd, Changes, NewEvent, RunKey, RunState};
-use crate::orchestrator::store::view::event_view;
+use crate::orchestrator::store::rules::{AttemptRow, BulkEnd, RunKey, RunState};
 use crate::orchestrator::store::words::Word;
 
 use super::log::Log;
+use super::record::EventBatch;
 use super::rows::{self, as_i64};
+use super::work::{RunWork, Work};
 
 pub struct Saver {
     connection: Connection,
     log: Option<Log>,
-    newest_event: i64,
 }
 
 type Saved = rusqlite::Result<()>;
 
 impl Saver {
     /// Each commit is synced by way of `log`; without one it is left to the operating system.
-    pub fn new(connection: Connection, log: Option<Log>) -> rusqlite::Result<Saver> {
-        let newest_event = rows::newest_event(&connection)?;
-        Ok(Saver { connection, log, newest_event })
+    pub fn new(connection: Connection, log: Option<Log>) -> Saver {
+        Saver { connection, log }
     }
 
-    /// The newest event that was saved.
-    pub fn newest_event(&self) -> i64 {
-        self.newest_event
+    pub fn into_connection(self) -> Connection {
+        self.connection
     }
 
     pub fn begin(&self) -> Saved {
@@ -47,13 +45,10 @@ impl Saver {
     }
 
     pub fn rollback(&mut self) {
-        let rolled_back = match self.connection.is_autocommit() {
-            true => Ok(()),
-            false => self.execute("ROLLBACK", []),
-        };
-        match rolled_back.and_then(|()| rows::newest_event(&self.connection)) {
-            Ok(newest) => self.newest_event = newest,
-            Err(error) => tracing::error!(%error, "could not roll a failed batch back"),
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK", [])
+        {
+            tracing::error!(%error, "could not roll a failed transaction back");
         }
     }
 
@@ -61,23 +56,35 @@ impl Saver {
         self.execute("UPDATE orchestrator SET last_alive = ?", [now])
     }
 
-    pub fn save(&mut self, changes: Changes) -> Result<(), BackendError> {
-        if let Some(row) = changes.row {
-            let sql = "UPDATE runs SET status = ?, finished_at = ?, deadline = ? WHERE key = ?";
-            self.execute(sql, params![row.status.word(), row.finished_at, row.deadline, changes.run])?;
+    pub fn save(&self, work: &Work) -> Result<(), BackendError> {
+        for (key, run) in &work.runs {
+            self.save_run(*key, run)?;
         }
-        self.save_tasks(&changes)?;
-        self.save_beats(&changes)?;
-        for attempt in &changes.attempts {
+        for events in &work.events {
+            self.save_events(events)?;
+        }
+        if let Some(now) = work.alive {
+            self.save_alive(now)?;
+        }
+        self.execute("UPDATE orchestrator SET applied = ?", [as_i64(work.newest)])?;
+        Ok(())
+    }
+
+    fn save_run(&self, key: RunKey, run: &RunWork) -> Saved {
+        if let Some(row) = run.row {
+            let sql = "UPDATE runs SET status = ?, finished_at = ?, deadline = ? WHERE key = ?";
+            self.execute(sql, params![row.status.word(), row.finished_at, row.deadline, key])?;
+        }
+        self.save_tasks(run)?;
+        for attempt in &run.attempts {
             self.save_attempt(attempt)?;
         }
-        for bulk in &changes.bulk {
-            self.save_bulk(changes.run, bulk)?;
+        for bulk in &run.bulk {
+            self.save_bulk(key, bulk)?;
         }
-        self.save_groups(&changes)?;
-        self.save_hosts(&changes)?;
-        self.save_runners(&changes)?;
-        self.save_events(changes.run, &changes.run_id, changes.events)
+        self.save_groups(key, run)?;
+        self.save_hosts(key, run)?;
+        self.save_runners(key, run)
     }
 
     /// Inserts the run with its groups and tasks.
@@ -134,7 +141,7 @@ impl Saver {
 }
 
 impl Saver {
-    fn save_tasks(&self, changes: &Changes) -> Saved {
+    fn save_tasks(&self, run: &RunWork) -> Saved {
         let mut all = self.connection.prepare_cached(
             "UPDATE tasks SET state = ?, fence = ?, attempts = ?, free = ?, failures = ?, lost_hosts = ?, \
              runner_id = ?, host = ?, request_id = ?, claimed_at = ?, expires_at = ?, beat_at = ?, status = ?, \
@@ -142,7 +149,7 @@ impl Saver {
              ended_fence = ?, ended_outcome = ?, ended_sha256 = ?, ended_runner = ?, ended_host = ?, \
              reason = ?, error_message = ? WHERE id = ?",
         )?;
-        for task in &changes.tasks {
+        for task in run.tasks.values() {
             let lease = task.lease.as_ref();
             let upload = lease.and_then(|lease| lease.upload.as_ref());
             let ended = task.ended.as_ref();
@@ -179,26 +186,6 @@ impl Saver {
         Ok(())
     }
 
-    fn save_beats(&self, changes: &Changes) -> Saved {
-        let mut beat = self.connection.prepare_cached(
-            "UPDATE tasks SET state = ?, expires_at = ?, beat_at = ?, status = ?, progress = ?, message = ? \
-             WHERE id = ?",
-        )?;
-        for task in &changes.beats {
-            let Some(lease) = &task.lease else { continue };
-            beat.execute(params![
-                task.state.word(),
-                lease.expires_at,
-                lease.beat_at,
-                lease.status,
-                lease.progress,
-                lease.message,
-                task.id
-            ])?;
-        }
-        Ok(())
-    }
-
     fn save_attempt(&self, attempt: &AttemptRow) -> Saved {
         let upload = attempt.upload.as_ref();
         let sql = format!(
@@ -230,10 +217,10 @@ impl Saver {
         self.execute(sql, params![bulk.state.word(), bulk.reason, key, as_i64(bulk.group)])
     }
 
-    fn save_groups(&self, changes: &Changes) -> Saved {
+    fn save_groups(&self, key: RunKey, run: &RunWork) -> Saved {
         let sql = "UPDATE groups SET pending = ?, claimed = ?, running = ?, completed = ?, failed = ?, \
                    cancelled = ?, head = ?, wanted_at = ?, settled = ? WHERE run = ? AND grp = ?";
-        for group in &changes.groups {
+        for group in run.groups.values() {
             let counts = &group.counts;
             let values = params![
                 as_i64(counts.pending),
@@ -245,7 +232,7 @@ impl Saver {
                 group.head,
                 group.wanted_at,
                 group.settled,
-                changes.run,
+                key,
                 as_i64(group.group),
             ];
             self.execute(sql, values)?;
@@ -253,16 +240,16 @@ impl Saver {
         Ok(())
     }
 
-    fn save_hosts(&self, changes: &Changes) -> Saved {
+    fn save_hosts(&self, key: RunKey, run: &RunWork) -> Saved {
         let sql = "INSERT OR REPLACE INTO hosts (run, host, provider, alias, stage, message, drained, \
                    quick_failures, completed, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        for (name, host) in &changes.hosts {
+        for (name, host) in &run.hosts {
             let Some(host) = host else {
-                self.execute("DELETE FROM hosts WHERE run = ? AND host = ?", params![changes.run, name])?;
+                self.execute("DELETE FROM hosts WHERE run = ? AND host = ?", params![key, name])?;
                 continue;
             };
             let values = params![
-                changes.run,
+                key,
                 name,
                 host.provider,
                 host.alias.as_ref().map(|alias| alias.as_str()),
@@ -278,17 +265,17 @@ impl Saver {
         Ok(())
     }
 
-    fn save_runners(&self, changes: &Changes) -> Saved {
+    fn save_runners(&self, key: RunKey, run: &RunWork) -> Saved {
         let sql = "INSERT OR REPLACE INTO runners (run, runner_id, host, provider, instance_type, alias, \
                    seen_at, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-        for (id, runner) in &changes.runners {
+        for (id, runner) in &run.runners {
             let Some(runner) = runner else {
                 let forget = "DELETE FROM runners WHERE run = ? AND runner_id = ?";
-                self.execute(forget, params![changes.run, id])?;
+                self.execute(forget, params![key, id])?;
                 continue;
             };
             let values = params![
-                changes.run,
+                key,
                 id,
                 runner.host,
                 runner.provider,
@@ -302,17 +289,8 @@ impl Saver {
         Ok(())
     }
 
-    fn save_events(&mut self, run: RunKey, id: &RunId, events: Vec<NewEvent>) -> Result<(), BackendError> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let first = self.newest_event + 1;
-        let last = self.newest_event + as_i64(events.len());
-        let views: Vec<_> = (first..).zip(events).map(|(seq, event)| event_view(id, seq, event)).collect();
-        let text = serde_json::to_string(&views)?;
+    fn save_events(&self, events: &EventBatch) -> Saved {
         let sql = "INSERT INTO events (seq, run, first_seq, events) VALUES (?, ?, ?, ?)";
-        self.execute(sql, params![last, run, first, text])?;
-        self.newest_event = last;
-        Ok(())
+        self.execute(sql, params![events.last, events.run, events.first, events.text])
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{AttemptOutcome, TaskId};
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::rules::AttemptRow;
+use crate::orchestrator::store::rules::{AttemptRow, Name};
 
 use super::task::UploadColumns;
 
@@ -12,8 +12,8 @@ use super::task::UploadColumns;
 pub struct Attempt {
     task: TaskId,
     attempt: u32,
-    runner_id: String,
-    host: String,
+    runner_id: Name,
+    host: Name,
     outcome: AttemptOutcome,
     claimed_at: Millis,
     ended_at: Millis,

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Alias, HostStage, TaskId};
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::rules::{HostRow, RunKey, RunnerRow};
+use crate::orchestrator::store::rules::{HostRow, Name, RunKey, RunnerRow};
 
 #[derive(Serialize, Deserialize)]
 pub struct Host {
     run: RunKey,
-    host: String,
+    host: Name,
     provider: String,
     alias: Option<Alias>,
     stage: HostStage,
@@ -21,10 +21,10 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn of(run: RunKey, name: &str, row: &HostRow) -> Host {
+    pub fn of(run: RunKey, name: &Name, row: &HostRow) -> Host {
         Host {
             run,
-            host: name.to_owned(),
+            host: name.clone(),
             provider: row.provider.clone(),
             alias: row.alias.clone(),
             stage: row.stage,
@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    pub fn named(self) -> (String, HostRow) {
+    pub fn named(self) -> (Name, HostRow) {
         let row = HostRow {
             provider: self.provider,
             alias: self.alias,
@@ -54,8 +54,8 @@ impl Host {
 #[derive(Serialize, Deserialize)]
 pub struct Runner {
     run: RunKey,
-    runner_id: String,
-    host: String,
+    runner_id: Name,
+    host: Name,
     provider: String,
     instance_type: String,
     alias: Option<Alias>,
@@ -64,10 +64,10 @@ pub struct Runner {
 }
 
 impl Runner {
-    pub fn of(run: RunKey, id: &str, row: &RunnerRow) -> Runner {
+    pub fn of(run: RunKey, id: &Name, row: &RunnerRow) -> Runner {
         Runner {
             run,
-            runner_id: id.to_owned(),
+            runner_id: id.clone(),
             host: row.host.clone(),
             provider: row.provider.clone(),
             instance_type: row.instance_type.clone(),
@@ -77,7 +77,7 @@ impl Runner {
         }
     }
 
-    pub fn named(self) -> (String, RunnerRow) {
+    pub fn named(self) -> (Name, RunnerRow) {
         let row = RunnerRow {
             host: self.host,
             provider: self.provider,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Alias, AttemptOutcome, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::Upload;
-use crate::orchestrator::store::rules::{Ended, HeldLease, TaskRow};
+use crate::orchestrator::store::rules::{Ended, HeldLease, Name, TaskRow};
 
 #[derive(Serialize, Deserialize)]
 pub struct Task {
@@ -18,13 +18,13 @@ pub struct Task {
     free: u32,
     failures: u32,
     lost_hosts: Option<Vec<String>>,
-    runner_id: Option<String>,
-    host: Option<String>,
-    request_id: Option<String>,
+    runner_id: Option<Name>,
+    host: Option<Name>,
+    request_id: Option<Name>,
     claimed_at: Option<Millis>,
     expires_at: Option<Millis>,
     beat_at: Option<Millis>,
-    status: Option<String>,
+    status: Option<Name>,
     progress: Option<f64>,
     message: Option<String>,
     #[serde(flatten)]
@@ -32,8 +32,8 @@ pub struct Task {
     ended_fence: Option<i64>,
     ended_outcome: Option<AttemptOutcome>,
     ended_sha256: Option<String>,
-    ended_runner: Option<String>,
-    ended_host: Option<String>,
+    ended_runner: Option<Name>,
+    ended_host: Option<Name>,
     reason: Option<String>,
     error_message: Option<String>,
 }

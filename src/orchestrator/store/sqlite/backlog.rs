@@ -1,0 +1,241 @@
+//! What the journal has and the tables do not have yet: between the thread that commits and the one that writes the
+//! tables.
+//!
+//! ```text
+//!  committer ──add──▶ ┌─────────┐ ──next──▶ tables ──▶ SQLite
+//!  reader, writer ◀──▶│ Backlog │ ◀──done──
+//!          settle     └─────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::orchestrator::store::engine::{BackendError, NewRun};
+use crate::orchestrator::store::rules::{RunKey, RunState};
+
+use super::record::{Commit, EventBatch};
+use super::work::Work;
+
+/// How long changes may wait for the tables: a task that is claimed, beaten and completed meanwhile is written once.
+const SOON: Duration = Duration::from_secs(1);
+/// With so many changes waiting the tables take them in at once.
+const MANY: usize = 16_384;
+/// With so many changes waiting commits wait for the tables: bounds memory to some tens of megabytes.
+const TOO_MANY: usize = 4 * MANY;
+
+/// The tables could not take in what was committed. It is safe in the journal.
+#[derive(Debug, Clone)]
+pub struct NotTakenIn(Arc<BackendError>);
+
+impl std::fmt::Display for NotTakenIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("could not write to the database what was committed before")
+    }
+}
+
+impl std::error::Error for NotTakenIn {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&**self.0)
+    }
+}
+
+/// A run to be inserted, which waits for nothing.
+pub struct Insert {
+    pub new: Box<NewRun>,
+    pub reply: oneshot::Sender<Result<RunState, BackendError>>,
+}
+
+/// What the tables have to do.
+pub enum Next {
+    TakeIn(VecDeque<Work>),
+    Insert(Insert),
+    End,
+}
+
+#[derive(Default)]
+pub struct Backlog {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Oldest first; more than one only where they must not be mixed.
+    waiting: VecDeque<Work>,
+    /// Since when something waits; after a failure, since that.
+    since: Option<Instant>,
+    /// Changes that wait or are being taken in.
+    rows: usize,
+    /// Newest record that was added.
+    added: u64,
+    /// Newest record that the tables have, on disk.
+    taken_in: u64,
+    /// Events that the tables do not have yet.
+    events: VecDeque<Arc<EventBatch>>,
+    inserts: VecDeque<Insert>,
+    /// Who waits for which record to be taken in.
+    waiters: Vec<(u64, oneshot::Sender<Result<(), NotTakenIn>>)>,
+    failure: Option<NotTakenIn>,
+    ended: bool,
+}
+
+impl Backlog {
+    /// For tables that have, on disk, everything up to the record `taken_in`.
+    pub fn new(taken_in: u64) -> Backlog {
+        let state = State { added: taken_in, taken_in, ..State::default() };
+        Backlog { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Who panics while holding the lock leaves nothing half done behind.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a commit that is in the journal under this number.
+    pub fn add(&self, commit: Commit, number: u64) {
+        let mut state = self.lock();
+        state.events.extend(commit.events.iter().cloned());
+        if state.waiting.back().is_none_or(Work::is_closed) {
+            state.waiting.push_back(Work::default());
+        }
+        let last = state.waiting.back_mut().expect("was put there if it was missing");
+        let before = last.rows;
+        last.add(commit, number);
+        let more = last.rows - before;
+        state.rows += more;
+        state.added = number;
+        state.since.get_or_insert_with(Instant::now);
+        if state.rows >= MANY {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Before a commit: waits while too much is waiting. Newest record that the tables have on disk; an error where
+    /// they cannot take anything in, not even now.
+    pub fn ready(&self) -> Result<u64, NotTakenIn> {
+        let mut state = self.lock();
+        if state.failure.is_some() {
+            let settled = state.settle();
+            drop(state);
+            self.changed.notify_all();
+            if let Some(settled) = settled {
+                settled.blocking_recv().unwrap_or_else(|_gone| Err(ended()))?;
+            }
+            state = self.lock();
+        }
+        while state.rows >= TOO_MANY && state.failure.is_none() && !state.ended {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(state.taken_in)
+    }
+
+    /// Waits until the tables have everything that was added.
+    pub async fn settle(&self) -> Result<(), NotTakenIn> {
+        let Some(settled) = self.lock().settle() else { return Ok(()) };
+        self.changed.notify_all();
+        settled.await.unwrap_or_else(|_gone| Err(ended()))
+    }
+
+    pub fn insert(&self, insert: Insert) {
+        self.lock().inserts.push_back(insert);
+        self.changed.notify_all();
+    }
+
+    /// Events with numbers above `after`, of one run or of all, that the tables may not have yet. Ask before the
+    /// tables are read, so that none is missed.
+    pub fn events(&self, run: Option<RunKey>, after: i64) -> Vec<Arc<EventBatch>> {
+        let wanted =
+            |events: &&Arc<EventBatch>| events.last > after && run.is_none_or(|run| run == events.run);
+        self.lock().events.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Nothing is added any more; the tables take in what is left.
+    pub fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to do.
+    pub fn next(&self) -> Next {
+        let mut state = self.lock();
+        loop {
+            if let Some(insert) = state.inserts.pop_front() {
+                return Next::Insert(insert);
+            }
+            let due = state.rows >= MANY && state.failure.is_none();
+            let wait = match state.since {
+                Some(_) if due || state.ended || !state.waiters.is_empty() => Duration::ZERO,
+                Some(since) => SOON.saturating_sub(since.elapsed()),
+                None if state.ended => return Next::End,
+                None => Duration::MAX,
+            };
+            if wait.is_zero() {
+                state.since = None;
+                return Next::TakeIn(std::mem::take(&mut state.waiting));
+            }
+            state = match wait {
+                Duration::MAX => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                wait => self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// The tables have taken in `work`; on disk.
+    pub fn taken_in(&self, work: VecDeque<Work>) {
+        let mut state = self.lock();
+        state.rows -= work.iter().map(|work| work.rows).sum::<usize>();
+        if let Some(last) = work.back() {
+            state.taken_in = last.newest;
+        }
+        let newest_event = work.iter().flat_map(|work| &work.events).map(|events| events.last).max();
+        while state.events.front().is_some_and(|events| Some(events.last) <= newest_event) {
+            state.events.pop_front();
+        }
+        state.failure = None;
+        let taken_in = state.taken_in;
+        for (_, waiter) in state.waiters.extract_if(.., |(number, _)| *number <= taken_in) {
+            // Whoever does not wait any more does not need to know.
+            waiter.send(Ok(())).ok();
+        }
+        drop(state);
+        self.changed.notify_all();
+        // Many rows are freed here, while nobody waits for the lock.
+        drop(work);
+    }
+
+    /// The tables have taken in nothing of `work`.
+    pub fn failed(&self, work: VecDeque<Work>, cause: BackendError) {
+        let failure = NotTakenIn(Arc::new(cause));
+        let mut state = self.lock();
+        for work in work.into_iter().rev() {
+            state.waiting.push_front(work);
+        }
+        // It is tried again: by and by, or when somebody asks.
+        state.since = (!state.ended).then(Instant::now);
+        for (_, waiter) in state.waiters.drain(..) {
+            waiter.send(Err(failure.clone())).ok();
+        }
+        state.failure = Some(failure);
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Resolves when everything that was added is taken in; nothing where it is already.
+    fn settle(&mut self) -> Option<oneshot::Receiver<Result<(), NotTakenIn>>> {
+        if self.taken_in == self.added {
+            return None;
+        }
+        let (waiter, settled) = oneshot::channel();
+        self.waiters.push((self.added, waiter));
+        Some(settled)
+    }
+}
+
+fn ended() -> NotTakenIn {
+    NotTakenIn(Arc::new("the thread that writes the tables has ended".into()))
+}

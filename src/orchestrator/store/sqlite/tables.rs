@@ -1,0 +1,71 @@
+//! The thread that writes the tables: takes in what was committed, inserts runs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tracing::error;
+
+use crate::orchestrator::store::engine::{BackendError, NewRun};
+use crate::orchestrator::store::rules::RunState;
+
+use super::backlog::{Backlog, Next};
+use super::save::Saver;
+use super::work::Work;
+
+/// Works until the backlog has ended. Gives whether the tables have everything then.
+pub fn work(mut saver: Saver, backlog: &Arc<Backlog>) -> bool {
+    let mut complete = true;
+    loop {
+        match backlog.next() {
+            Next::TakeIn(work) => {
+                let taken_in = take_in(&mut saver, &work);
+                complete = taken_in.is_ok();
+                match taken_in {
+                    Ok(()) => backlog.taken_in(work),
+                    Err(cause) => {
+                        error!(
+                            error = &*cause,
+                            "could not write commits to the tables; the journal has them"
+                        );
+                        backlog.failed(work, cause);
+                    }
+                }
+            }
+            // Whoever is not there for the answer any more does not need it.
+            Next::Insert(insert) => drop(insert.reply.send(self::insert(&mut saver, *insert.new))),
+            Next::End => return complete,
+        }
+    }
+}
+
+/// All of it or nothing; on disk when it returns.
+pub fn take_in(saver: &mut Saver, work: &VecDeque<Work>) -> Result<(), BackendError> {
+    in_transaction(saver, |saver| work.iter().try_for_each(|work| saver.save(work)))
+}
+
+fn insert(saver: &mut Saver, new: NewRun) -> Result<RunState, BackendError> {
+    let now = new.now;
+    in_transaction(saver, |saver| {
+        let run = saver.insert_run(new)?;
+        // While no run is under way nothing is noted: with the run, so that its time before does not count.
+        saver.save_alive(now)?;
+        Ok(run)
+    })
+}
+
+fn in_transaction<T>(
+    saver: &mut Saver,
+    write: impl FnOnce(&mut Saver) -> Result<T, BackendError>,
+) -> Result<T, BackendError> {
+    let transact = |saver: &mut Saver| {
+        saver.begin()?;
+        let written = write(saver)?;
+        saver.commit()?;
+        Ok(written)
+    };
+    let committed = transact(saver);
+    if committed.is_err() {
+        saver.rollback();
+    }
+    committed
+}
