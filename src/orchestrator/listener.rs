@@ -56,7 +56,8 @@ impl Listener {
         let peers = Peers::new(self.limits.connections_per_peer);
         let graceful = GracefulShutdown::new();
         let mut http = http1::Builder::new();
-        http.max_buf_size(HEADER_BUFFER_BYTES).half_close(false).pipeline_flush(true);
+        // No `pipeline_flush`: it holds back the refusal of a request that is not HTTP.
+        http.max_buf_size(HEADER_BUFFER_BYTES).half_close(false);
         loop {
             let next = async {
                 let slot = slots.clone().acquire_owned().await;

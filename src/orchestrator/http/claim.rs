@@ -8,7 +8,7 @@ use axum::extract::State;
 
 use super::answer::Refusal;
 use super::app::App;
-use super::extract::{JsonBody, RunPath};
+use super::extract::{JsonBody, RunPath, check_name};
 use super::upload::deliver_bytes;
 use crate::api::{ClaimRequest, ClaimResponse};
 use crate::orchestrator::store::Claimed;
@@ -33,6 +33,8 @@ pub async fn claim_task(
     if claim.wait_seconds > MAX_WAIT_SECONDS {
         return Err(Refusal::bad_request(format!("`wait_seconds` is 0 to {MAX_WAIT_SECONDS}")));
     }
+    check_name(&claim.runner_id)?;
+    claim.host.as_deref().map_or(Ok(()), check_name)?;
     let waits = claim.wait_seconds > 0;
     let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into());
     let mut changes = app.store.queue_changes();

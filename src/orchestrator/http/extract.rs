@@ -75,11 +75,7 @@ impl FromRequestParts<Arc<App>> for RunAndName {
         let Path((run, name)) =
             Path::<(String, String)>::from_request_parts(parts, app).await.map_err(bad_path)?;
         let run = own_run(parts, run)?;
-        if !(1..=128).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-            return Err(Refusal::bad_request(
-                "a host or runner has a name of 1 to 128 characters without control characters",
-            ));
-        }
+        check_name(&name)?;
         Ok(RunAndName(run, name))
     }
 }
@@ -117,6 +113,16 @@ impl FromRequestParts<Arc<App>> for MasterOnly {
             }
         }
     }
+}
+
+/// A host's or runner's name: it stands in paths, logs and on terminals.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    if !(1..=128).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(Refusal::bad_request(
+            "a host or runner has a name of 1 to 128 characters without control characters",
+        ));
+    }
+    Ok(())
 }
 
 fn bad_path(rejection: axum::extract::rejection::PathRejection) -> Refusal {
