@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{claim, claimed, create, run_id};
+use crate::harness::{claim, claimed, create, run_id, sha256};
 
 const KEY: &str = "a key of the tests, long enough";
 
@@ -209,6 +209,11 @@ async fn a_full_disk_is_said_and_what_was_asked_works_once_there_is_room() {
     let body: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(body["code"], "storage_full", "{body}");
     assert!(body["message"].as_str().unwrap().contains("no room"), "{body}");
+    let program = vec![1; 1 << 20];
+    let place = format!("{}/api/v1/binaries/{}", process.url, sha256(&program));
+    // On a connection of its own: it ends with what was not read any more.
+    let another = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(another.put(&place).bearer_auth(KEY).body(program).send().await.unwrap().status(), 507);
 
     std::fs::remove_file(&filler).unwrap();
     let again = http.post(&url).bearer_auth(KEY).json(&create("big", 1_000)).send().await.unwrap();

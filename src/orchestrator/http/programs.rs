@@ -16,6 +16,7 @@ use super::app::App;
 use super::extract::{MasterOnly, ProgramPath};
 use crate::api::ErrorCode;
 use crate::orchestrator::programs::ProgramDigest;
+use crate::orchestrator::storage::StorageError;
 
 /// Longest program, bytes; this one has a tenth of it at most.
 const MAX_BYTES: u64 = 1 << 30;
@@ -53,16 +54,21 @@ pub async fn keep_program(
     ProgramPath(digest): ProgramPath,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    let staged = app.programs.stage().map_err(Refusal::internal)?;
-    let file = staged.reopen().map_err(Refusal::internal)?;
+    let staged = app.programs.stage().map_err(not_kept)?;
+    let file = staged.reopen().map_err(not_kept)?;
     let found = receive(&app, tokio::fs::File::from_std(file), body).await?;
     if found != digest {
         return Err(Refusal::new(ErrorCode::BadResult, "the program is not the one that its address names"));
     }
     let programs = app.programs.clone();
     let kept = tokio::task::spawn_blocking(move || programs.keep(staged, &digest)).await;
-    kept.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
+    kept.map_err(Refusal::internal)?.map_err(not_kept)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A full disk is told as such.
+fn not_kept(error: std::io::Error) -> Refusal {
+    StorageError::Folder(error).into()
 }
 
 /// Writes the body to the file as it arrives, and says what it was.
@@ -83,8 +89,8 @@ async fn receive(app: &App, mut file: tokio::fs::File, body: Body) -> Result<Pro
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
         hash.update(&chunk);
-        file.write_all(&chunk).await.map_err(Refusal::internal)?;
+        file.write_all(&chunk).await.map_err(not_kept)?;
     }
-    file.flush().await.map_err(Refusal::internal)?;
+    file.flush().await.map_err(not_kept)?;
     Ok(ProgramDigest::of(hash))
 }
