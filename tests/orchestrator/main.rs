@@ -14,5 +14,6 @@ mod openapi;
 mod operations;
 mod process;
 mod s3;
+mod signed;
 mod tls;
 mod waiting;

@@ -27,6 +27,9 @@ pub enum BadArchive {
     TooManyEntries(u64),
     #[error("it is no whole gzip'd tar archive: {0}")]
     Broken(#[from] io::Error),
+    /// Says nothing about the archive: where it lies could not be read.
+    #[error("it could not be read where it is stored")]
+    Unreadable(#[source] io::Error),
 }
 
 /// Counts and digests what is read through it.
@@ -34,11 +37,13 @@ pub struct Digested<R> {
     inner: R,
     hasher: Sha256,
     pub size: u64,
+    /// The first failure of the reader below: whoever reads through this takes it for one of the content.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Digested<R> {
     pub fn new(inner: R) -> Digested<R> {
-        Digested { inner, hasher: Sha256::new(), size: 0 }
+        Digested { inner, hasher: Sha256::new(), size: 0, failed: None }
     }
 
     /// SHA-256 of everything read, as 64 hexadecimal digits.
@@ -50,7 +55,13 @@ impl<R: Read> Digested<R> {
 impl<R: Read> Digested<R> {
     /// Reads the rest; everything together must have this digest and size.
     pub fn finish_as(mut self, sha256: &str, size: u64) -> Result<(), BadArchive> {
-        io::copy(&mut self, &mut io::sink())?;
+        if self.failed.is_none() {
+            // What fails here is kept like all failures.
+            io::copy(&mut self, &mut io::sink()).ok();
+        }
+        if let Some(failed) = self.failed {
+            return Err(BadArchive::Unreadable(failed));
+        }
         if self.size != size {
             return Err(BadArchive::Size { announced: size, found: self.size });
         }
@@ -61,17 +72,27 @@ impl<R: Read> Digested<R> {
 
 impl<R: Read> Read for Digested<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        self.size += n as u64;
-        Ok(n)
+        match self.inner.read(buffer) {
+            Ok(n) => {
+                self.hasher.update(&buffer[..n]);
+                self.size += n as u64;
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let told = io::Error::new(error.kind(), error.to_string());
+                self.failed.get_or_insert(error);
+                Err(told)
+            }
+        }
     }
 }
 
 /// Reads an archive to its end: size, digest and content must be as announced and allowed. Blocks.
 ///
 /// # Errors
-/// Size and digest come first: where they differ, the content says nothing about the runner's archive.
+/// [`BadArchive::Unreadable`] where `packed` fails. Else size and digest come first: where they differ, the
+/// content says nothing about the runner's archive.
 pub fn verify(packed: impl Read, sha256: &str, size: u64, limits: Limits) -> Result<(), BadArchive> {
     // One byte more than announced is enough to know that there is more.
     let mut packed = Digested::new(packed.take(size + 1));
@@ -87,6 +108,7 @@ pub fn verify(packed: impl Read, sha256: &str, size: u64, limits: Limits) -> Res
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::unpack_into;
     use super::*;
     use crate::api::output::MOST_TEXT_BYTES;
     use flate2::Compression;
@@ -150,12 +172,113 @@ pub(super) mod tests {
             "./output.txt",
             "x",
             "files/a b",
-            "files/a\u{0}b",
+            "files\\a",
+            "..\\..\\output.txt",
+            "C:\\output.txt",
+            "files/a\u{1b}[2J",
+            "files/\u{fc}",
+            "output.txt/",
+            "\0output.txt",
         ] {
             let packed = pack(|builder| add(builder, name, FILE, b"x"));
-            let allowed_prefix = name.contains('\0');
             let outcome = check(&packed);
-            assert!(matches!(outcome, Err(BadArchive::BadPath(_))) || allowed_prefix, "{name}: {outcome:?}");
+            assert!(matches!(outcome, Err(BadArchive::BadPath(_))), "{name:?}: {outcome:?}");
+        }
+        let deep = "files/".to_owned() + &"a/".repeat(45) + "a";
+        let packed = pack(|builder| add(builder, &deep, FILE, b"x"));
+        assert!(matches!(check(&packed), Err(BadArchive::BadPath(_))));
+    }
+
+    /// An entry whose header is changed at will.
+    fn odd(builder: &mut tar::Builder<GzEncoder<Vec<u8>>>, change: impl FnOnce(&mut [u8; 512])) {
+        let mut header = tar::Header::new_ustar();
+        header.set_path("output.txt").unwrap();
+        header.set_mode(0o644);
+        header.set_size(1);
+        change(header.as_mut_bytes());
+        header.set_cksum();
+        builder.append(&header, &b"x"[..]).unwrap();
+    }
+
+    #[test]
+    fn the_long_form_of_a_name_is_judged_as_a_whole() {
+        // Bytes 345 to 499 of a ustar header stand before the name (POSIX.1-2017, pax, "ustar Interchange Format").
+        for (prefix, fits) in [("files", true), ("..", false), ("/", false), ("files/..", false)] {
+            let packed = pack(|builder| {
+                odd(builder, |h| h[345..345 + prefix.len()].copy_from_slice(prefix.as_bytes()))
+            });
+            assert_eq!(check(&packed).is_ok(), fits, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_nul_in_a_name_is_no_part_of_it() {
+        let packed = pack(|builder| {
+            add(builder, "output.txt", FILE, b"a");
+            add(builder, "output.txt\0/../../x", FILE, b"b");
+        });
+        assert!(matches!(check(&packed), Err(BadArchive::Duplicate)));
+    }
+
+    #[test]
+    fn sizes_that_the_content_does_not_have_are_refused() {
+        // A set first bit makes a number of base 256 (GNU tar, "Extensions to tar"); all ones are -1.
+        let base_256 = |size: u64| [&[0x80, 0, 0, 0][..], &size.to_be_bytes()].concat();
+        let sizes = [
+            vec![0xff; 12],
+            base_256(u64::MAX),
+            base_256(u64::MAX - 511),
+            base_256(i64::MAX as u64),
+            base_256(8 << 30),
+            b"77777777777\0".to_vec(),
+            b"-0000000001\0".to_vec(),
+            b"0x000000001\0".to_vec(),
+            vec![b' '; 12],
+        ];
+        for size in sizes {
+            let packed = pack(|builder| odd(builder, |header| header[124..136].copy_from_slice(&size)));
+            let outcome = check(&packed);
+            assert!(matches!(outcome, Err(BadArchive::Broken(_))), "{size:?}: {outcome:?}");
+            let folder = tempfile::tempdir().unwrap();
+            let packed = pack(|builder| {
+                odd(builder, |header| {
+                    header[..18].copy_from_slice(b"task-1/output.txt\0");
+                    header[124..136].copy_from_slice(&size);
+                })
+            });
+            unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_header_that_was_tampered_with_is_refused() {
+        let packed = pack(|builder| {
+            let mut header = tar::Header::new_ustar();
+            header.set_path("output.txt").unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            header.as_mut_bytes()[0] = b'0';
+            builder.append(&header, &b""[..]).unwrap();
+        });
+        assert!(matches!(check(&packed), Err(BadArchive::Broken(_))));
+    }
+
+    #[test]
+    fn a_storage_that_breaks_off_says_nothing_about_the_archive() {
+        struct BrokenOff<'a>(&'a [u8]);
+        impl Read for BrokenOff<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(buffer)? {
+                    0 => Err(io::ErrorKind::ConnectionReset.into()),
+                    n => Ok(n),
+                }
+            }
+        }
+        let packed = pack(|builder| add(builder, "output.txt", FILE, b"some text"));
+        for kept in [0, 5, packed.len() / 2, packed.len() - 1] {
+            let size = packed.len() as u64;
+            let outcome = verify(BrokenOff(&packed[..kept]), &"0".repeat(64), size, Limits::TASK);
+            assert!(matches!(outcome, Err(BadArchive::Unreadable(_))), "{kept}: {outcome:?}");
         }
     }
 
@@ -171,7 +294,11 @@ pub(super) mod tests {
             T::Directory,
             T::GNUSparse,
             T::GNULongName,
+            T::GNULongLink,
             T::XHeader,
+            T::XGlobalHeader,
+            T::Continuous,
+            T::new(b'V'),
         ] {
             let packed = pack(|builder| add(builder, "output.txt", kind, b""));
             assert!(matches!(check(&packed), Err(BadArchive::NotAFile(_))), "{kind:?}");

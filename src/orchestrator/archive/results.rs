@@ -101,6 +101,7 @@ fn intact<R: Read>(part: &Part, open: &mut impl FnMut(&str) -> io::Result<R>) ->
 fn is_lost(why: &BadArchive) -> bool {
     match why {
         BadArchive::Broken(error) => error.kind() == io::ErrorKind::NotFound,
+        BadArchive::Unreadable(_) => false,
         _ => true,
     }
 }

@@ -22,7 +22,9 @@ use crate::api::{CompleteRequest, ErrorCode, TaskId, TaskView, UploadRequest, Up
 use crate::orchestrator::archive::{self, BadArchive};
 use crate::orchestrator::listener::Peer;
 use crate::orchestrator::patience::Patience;
-use crate::orchestrator::storage::{Archive, FolderStorage, Staged, Storage, StorageError, storage_key};
+use crate::orchestrator::storage::{
+    Archive, FolderStorage, MOST_OBJECT_BYTES, Staged, Storage, StorageError, storage_key,
+};
 use crate::orchestrator::store::{Scope, Upload};
 
 /// Announces an archive and gets the request to send it with, signed now where storage is elsewhere.
@@ -38,7 +40,7 @@ pub async fn announce_upload(
     check_digest(&request.sha256)?;
     check_size(&app, request.size)?;
     let lease = app.store.lease(caller.scope(), task, request.fence).await?;
-    let key = storage_key(&lease);
+    let key = storage_key(&lease, &request.sha256);
     let known = lease.upload.is_some_and(|upload| upload.verified && upload.sha256 == request.sha256);
     if !known {
         let upload =
@@ -67,8 +69,12 @@ fn check_size(app: &App, size: u64) -> Result<(), Refusal> {
     if size == 0 {
         return Err(Refusal::bad_request("`size` is at least 1: an empty file is no archive"));
     }
-    if size > app.limits.upload_bytes {
-        let message = format!("a result has at most {} bytes", app.limits.upload_bytes);
+    let most = match &*app.storage {
+        Storage::Folder(_) => app.limits.upload_bytes,
+        Storage::S3(_) => app.limits.upload_bytes.min(MOST_OBJECT_BYTES),
+    };
+    if size > most {
+        let message = format!("a result has at most {most} bytes");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
     Ok(())
@@ -219,7 +225,7 @@ impl Holder<'_> {
                 return Err(error.into());
             }
         };
-        let key = storage_key(&lease);
+        let key = storage_key(&lease, &sha256);
         // Refused only by a check that has failed, which is told next.
         place.send(key.clone()).ok();
         let kept = kept.await.map_err(Refusal::internal)?;
@@ -246,6 +252,7 @@ fn write_checked(
     sha256: &str,
     placed: oneshot::Receiver<String>,
 ) -> Result<Result<(), BadArchive>, StorageError> {
+    // Memory does not fail to be read.
     if let Err(bad) = archive::verify(bytes, sha256, bytes.len() as u64, archive::Limits::TASK) {
         return Ok(Err(bad));
     }
@@ -293,8 +300,10 @@ async fn keep_checked(
             file.write_all(&bytes).and_then(|()| file.rewind()).map_err(StorageError::Folder)?;
         }
         let archive = std::io::BufReader::new(file);
-        if let Err(bad) = archive::verify(archive, &upload.sha256, upload.size, archive::Limits::TASK) {
-            return Ok(Err(bad));
+        match archive::verify(archive, &upload.sha256, upload.size, archive::Limits::TASK) {
+            Ok(()) => {}
+            Err(BadArchive::Unreadable(source)) => return Err(StorageError::Folder(source)),
+            Err(bad) => return Ok(Err(bad)),
         }
         staged.keep(&upload.key)?;
         Ok(Ok(Upload { verified: true, ..upload }))
@@ -318,17 +327,24 @@ pub async fn ensure_verified(
         return Ok(());
     };
     let archive = counted(app, app.storage.read(&upload.key).await)?;
-    check(archive, &upload).await?;
+    check(app, archive, &upload).await?;
     app.metrics.stored(upload.size);
     app.store.record_upload(scope, task, fence, Upload { verified: true, ..upload }).await?;
     Ok(())
 }
 
-async fn check(archive: Archive, upload: &Upload) -> Result<(), Refusal> {
+async fn check(app: &App, archive: Archive, upload: &Upload) -> Result<(), Refusal> {
     let (sha256, size) = (upload.sha256.clone(), upload.size);
     let checked =
         tokio::task::spawn_blocking(move || archive::verify(archive, &sha256, size, archive::Limits::TASK));
-    checked.await.map_err(Refusal::internal)?.map_err(|bad| bad_result(&bad))
+    match checked.await.map_err(Refusal::internal)? {
+        Ok(()) => Ok(()),
+        // It may be whole all the same: the runner asks again.
+        Err(BadArchive::Unreadable(source)) => {
+            counted(app, Err(StorageError::S3 { what: "read an archive to its end", source: source.into() }))
+        }
+        Err(bad) => Err(bad_result(&bad)),
+    }
 }
 
 fn bad_result(bad: &BadArchive) -> Refusal {

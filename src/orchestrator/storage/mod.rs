@@ -13,7 +13,7 @@ mod target;
 use std::io::Read;
 
 pub use folder::{FolderStorage, Staged};
-pub use s3::S3Storage;
+pub use s3::{MOST_OBJECT_BYTES, S3Storage};
 pub use target::{InvalidStorage, StorageTarget};
 
 use crate::orchestrator::store::{Durability, LeaseInfo};
@@ -67,7 +67,9 @@ impl Storage {
     }
 }
 
-/// Where an attempt's archive goes. Made from the store's own rows, so that no runner can choose it.
-pub fn storage_key(lease: &LeaseInfo) -> String {
-    format!("runs/{}/{}/{}-{}.tar.gz", lease.run_id, lease.task_id, lease.attempt, lease.fence)
+/// Where an attempt's archive goes. Made from the store's own rows, so that no runner can choose it. The digest
+/// is part of it: what was accepted is not replaced by whatever is sent after it with an older ticket.
+pub fn storage_key(lease: &LeaseInfo, sha256: &str) -> String {
+    let LeaseInfo { run_id, task_id, attempt, fence, .. } = lease;
+    format!("runs/{run_id}/{task_id}/{attempt}-{fence}-{sha256}.tar.gz")
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, timeout::TimeoutConfig};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_smithy_http_client::tls;
@@ -19,6 +20,10 @@ use crate::api::{UploadRequest, UploadTicket};
 /// Life of a signed upload. It is signed when the archive is ready to go, so only the transfer must start
 /// within it.
 const TICKET_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// The most that one PUT may carry
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
+pub const MOST_OBJECT_BYTES: u64 = 5 << 30;
 
 pub struct S3Storage {
     client: Client,
@@ -38,6 +43,8 @@ impl S3Storage {
             .http_client(http)
             .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).build())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            // Archives are digested here anyway, and a wrong one is no failure of the storage.
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .credentials_provider(EnvironmentOrInstanceRole)
             .region(Region::new(region().await));
         let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(set);
