@@ -38,6 +38,10 @@ impl Process {
         Client::new(Endpoint { url: self.url.clone(), key: Secret::new(KEY), pin: None }).unwrap()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -84,4 +84,27 @@ mod tests {
         assert!(unpack_into(&*climbing, Layout::Run, Limits::RUN, folder.path()).is_err());
         assert_eq!(fs_err::read_dir(outside.path()).unwrap().count(), 0);
     }
+
+    #[test]
+    fn modes_owners_and_times_of_a_stranger_are_not_taken_over() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let packed = pack(|builder| {
+            let mut header = tar::Header::new_ustar();
+            header.set_path("c7g-1/output.txt").unwrap();
+            header.set_mode(0o7777);
+            header.set_uid(12);
+            header.set_gid(34);
+            header.set_mtime(1);
+            header.set_size(0);
+            header.set_cksum();
+            builder.append(&header, &b""[..]).unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap();
+        let made = fs_err::metadata(folder.path().join("c7g-1/output.txt")).unwrap();
+        let own = fs_err::metadata(folder.path()).unwrap();
+        assert_eq!(made.permissions().mode() & 0o7111, 0);
+        assert_eq!((made.uid(), made.gid()), (own.uid(), own.gid()));
+        assert!(made.mtime() > 1);
+    }
 }
