@@ -18,7 +18,7 @@ use super::app::App;
 use super::extract::{Params, RunPath, TaskPath};
 use super::upload::ArchiveBytes;
 use crate::api::ErrorCode;
-use crate::orchestrator::archive::{self, Part};
+use crate::orchestrator::archive::{self, BadArchive, Part};
 use crate::orchestrator::storage::{Storage, StorageError};
 
 const CHUNK_BYTES: usize = 64 << 10;
@@ -45,6 +45,9 @@ pub async fn download_results(
     tokio::task::spawn_blocking(move || {
         match pack(&storage, &parts, &sender) {
             Ok(unreadable) => (0..unreadable).for_each(|_| metrics.storage_failed()),
+            Err(error) if reader_is_gone(&error) => {
+                tracing::debug!(run.id = %run, "whoever asked for the results of a run went away");
+            }
             Err(error) => {
                 metrics.storage_failed();
                 tracing::warn!(run.id = %run, %error, "the results of a run could not be sent whole");
@@ -61,7 +64,7 @@ fn pack(
     storage: &Storage,
     parts: &[Part],
     sender: &mpsc::Sender<io::Result<Bytes>>,
-) -> Result<usize, archive::BadArchive> {
+) -> Result<usize, BadArchive> {
     let runtime = tokio::runtime::Handle::current();
     let open = |key: &str| {
         runtime.block_on(storage.read(key)).map_err(|error| match &error {
@@ -73,6 +76,11 @@ fn pack(
     let unreadable = archive::write_results(parts, open, &mut out)?;
     out.flush()?;
     Ok(unreadable)
+}
+
+/// Whether it is the asker's own doing that not all was sent: it wanted the head alone, or hung up.
+fn reader_is_gone(error: &BadArchive) -> bool {
+    matches!(error, BadArchive::Broken(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 struct ChannelWriter<'a> {
@@ -128,4 +136,21 @@ pub async fn show_log(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
     Ok((headers, tail).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_hung_up_is_told_from_a_storage_that_failed() {
+        let (sender, receiver) = mpsc::channel(1);
+        drop(receiver);
+        let missing = |_: &str| Err::<&[u8], _>(io::Error::other("the disk is gone"));
+        let gone = archive::write_results(&[], missing, ChannelWriter { sender: &sender }).unwrap_err();
+        assert!(reader_is_gone(&gone), "{gone}");
+        let part = Part { folder: "a-1".into(), key: "k".into(), sha256: String::new(), size: 1 };
+        let failed = archive::write_results(&[part], missing, io::sink()).unwrap_err();
+        assert!(!reader_is_gone(&failed), "{failed}");
+    }
 }
