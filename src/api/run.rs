@@ -29,7 +29,7 @@ pub struct CreateRun {
     #[schema(maximum = 99)]
     pub max_failure_retries: u32,
     /// A task that nobody could claim for this long fails with reason `unclaimed`. Counted from the last
-    /// moment at which a runner of its provider and alias was seen, 60 to 604,800 s.
+    /// moment at which a runner of its provider and alias was seen, 1 to 604,800 s.
     #[serde(default = "default_pending_timeout_seconds")]
     #[schema(minimum = 1, maximum = 604_800)]
     pub pending_timeout_seconds: u32,

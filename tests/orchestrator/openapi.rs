@@ -20,6 +20,14 @@ async fn every_documented_route_exists_and_takes_its_method() {
             let request = http.request(method.to_uppercase().parse().unwrap(), &url);
             let answer = request.bearer_auth(key.expose()).send().await.unwrap();
             assert_ne!(answer.status(), 405, "{method} {path}");
+            // What a call answers is described, its refusals too.
+            let described = &document["paths"][path][method]["responses"];
+            assert!(
+                described.get(answer.status().as_str()).is_some(),
+                "{method} {path}: {}",
+                answer.status()
+            );
+            assert!(described.get("507").is_some(), "{method} {path}");
             if answer.status() == 404 {
                 let body: Value = answer.json().await.unwrap();
                 assert_ne!(body["message"], "there is nothing at this path", "{method} {path}");

@@ -70,6 +70,7 @@ fn complete_operation(operation: &mut Operation, about_task: bool) {
         ("429", "Too many requests; see Retry-After"),
         ("500", "A fault of the orchestrator"),
         ("503", "The store cannot be reached or the orchestrator is stopping"),
+        ("507", "There is no room left where runs and results are kept"),
     ];
     if operation.request_body.is_some() {
         refusals.push(("413", "The body is too large"));
