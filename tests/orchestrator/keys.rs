@@ -43,6 +43,16 @@ async fn wrong_keys_are_refused_and_counted() {
     }
     let metrics = http().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("bench_http_refused_total{reason=\"wrong_key\"} 4"), "{metrics}");
+
+    // A run key with its run or expiry changed is a wrong key, on its own run's calls as well.
+    server.admin().create_run(&create("r", 1)).await.unwrap();
+    let key = server.run_key("s").expose().to_owned();
+    let expires = key.split('.').nth(3).unwrap();
+    for forged in [key.replacen(".s.", ".r.", 1), key.replacen(expires, "99999999999", 1)] {
+        let url = server.url("/api/v1/runs/r/tasks/claim");
+        let request = http().post(url).bearer_auth(forged).json(&claim("runner", 0));
+        assert_eq!(status(request).await, StatusCode::UNAUTHORIZED);
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,8 @@ async fn metrics_tell_tasks_claims_runners_requests_and_storage() {
 async fn a_key_rotated_while_it_serves_is_noticed() {
     let server = Server::start().await;
     let old = server.admin();
-    old.runs().await.unwrap();
+    old.create_run(&create("r", 1)).await.unwrap();
+    let runner = server.runner("r");
     let now = jiff::Timestamp::now();
     let mut file = bench::orchestrator::auth::KeyringFile::open(server.home.path(), now).unwrap();
     file.rotate(server.home.path(), now).unwrap();
@@ -43,4 +44,6 @@ async fn a_key_rotated_while_it_serves_is_noticed() {
         tokio::task::yield_now().await;
     }
     server.admin().runs().await.unwrap();
+    // Hosts that hold a run key of the old one work on until it expires.
+    finish_one(&runner, "r", "done").await;
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bench::api::{ClaimResponse, ReleaseRequest, TaskView};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::harness::{Server, archive, claim, claimed, create, finish_one, run_id, upload};
+use crate::harness::{Server, archive, claim, claimed, create, finish_one, run_id, sha256, upload};
 
 #[tokio::test]
 async fn a_waiting_claim_gets_the_task_that_comes_back() {
@@ -86,4 +88,44 @@ async fn shutting_down_ends_long_polls_politely() {
     }
     tokio::time::timeout(Duration::from_secs(30), server.running.shutdown()).await.expect("it stops");
     assert!(matches!(waiting.await.unwrap().unwrap(), ClaimResponse::Wait { .. }));
+}
+
+#[tokio::test]
+async fn shutting_down_lets_a_result_on_its_way_arrive() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 1)).await.unwrap();
+    let (task, lease) = claimed(&server.runner("r"), "r", "runner").await;
+    let bytes = archive(&[("output.txt", "just in time")]);
+    let head = format!(
+        "PUT /api/v1/tasks/{}/result?fence={}&sha256={}&complete=true HTTP/1.1\r\nhost: localhost\r\n\
+         authorization: Bearer {}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        task.id,
+        lease.fence,
+        sha256(&bytes),
+        server.run_key("r").expose(),
+        bytes.len()
+    );
+    let address = server.running.address();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Said once the handler asks for the body.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(&bytes[..10]).await.unwrap();
+
+    let Server { running, home } = server;
+    let stopping = tokio::spawn(running.shutdown());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(&bytes[10..]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(r#""state":"completed""#), "{answer}");
+    tokio::time::timeout(Duration::from_secs(30), stopping).await.expect("it stops").unwrap();
+
+    let again = bench::orchestrator::start(crate::harness::config(home.path())).await.unwrap();
+    let admin = bench::client::Client::new(again.endpoint()).unwrap();
+    assert_eq!(admin.task_log(task.id, 100).await.unwrap(), "just in time");
 }
