@@ -64,6 +64,10 @@ async fn it_shows_progress_live_and_hostile_text_as_text() {
         browser.until("document.querySelector('.runners progress')?.value === 0.62");
         browser.until("document.querySelector('.runners').textContent.includes('<img src=x onerror=')");
         browser.until("document.querySelector('.events').textContent.includes('task completed')");
+        // What failed is said with its reason, beside what it leads to.
+        browser.until(
+            "document.querySelector('[aria-label=\"Failed tasks\"]').textContent.includes('exit: <img src=x')",
+        );
         browser.screenshot("run-1440");
     });
 
@@ -82,6 +86,10 @@ async fn it_shows_progress_live_and_hostile_text_as_text() {
             browser.evaluate("document.querySelectorAll('main script, dialog script').length"),
             json!(0)
         );
+        browser.press("Escape", 27);
+        browser.until("!document.querySelector('dialog').open");
+        browser.evaluate("document.querySelector('[aria-label^=\"Log of here\"]').click()");
+        browser.until("document.querySelector('dialog').open");
         browser.press("Escape", 27);
         browser.until("!document.querySelector('dialog').open");
         for (width, dark, name) in
@@ -129,8 +137,125 @@ async fn a_run_is_stopped_by_who_logged_in_and_by_nobody_else() {
         );
         browser.until("document.querySelector('h1 + .chip')?.textContent === 'cancelled'");
         browser.until("document.getElementById('link').dataset.state === 'ended'");
+        browser.until("document.querySelectorAll('.cell[data-state=pending]').length === 0");
+        browser.until("document.querySelectorAll('.cell[data-state=cancelled]').length === 42");
     });
     assert_eq!(server.admin().run(&run_id("demo")).await.unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_reaches_everything_and_keeps_its_place() {
+    let server = busy_server().await;
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    let focus = |browser: &mut Browser| {
+        let text = browser.evaluate(
+            "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent",
+        );
+        text.as_str().unwrap_or_default().to_owned()
+    };
+    let cells = "document.querySelectorAll('.cell').length === 50";
+    tokio::task::block_in_place(|| {
+        browser.look(1440, false);
+        browser.open(&server.url("/#/runs/demo"));
+        browser.until(cells);
+        browser.press("Tab", 9);
+        assert_eq!(focus(&mut browser), "Skip to content");
+        assert_eq!(browser.evaluate("document.activeElement.getBoundingClientRect().left >= 0"), json!(true));
+        browser.screenshot("skip-1440");
+        browser.press("Enter", 13);
+        browser.until("document.activeElement.id === 'main'");
+        assert_eq!(browser.evaluate("location.hash"), json!("#/runs/demo"), "the page stays");
+
+        // What has the focus keeps it while the page around it is made anew.
+        browser.press("Tab", 9);
+        assert_eq!(focus(&mut browser), "Log in to stop");
+        browser.evaluate("document.querySelector('h1').id = 'old'");
+        browser.until("document.getElementById('old') === null");
+        assert_eq!(focus(&mut browser), "Log in to stop");
+
+        // One stop for the cells of an alias, and arrows among them.
+        browser.press("Tab", 9);
+        let first = focus(&mut browser);
+        assert!(first.starts_with("c7g 1: "), "{first}");
+        browser.press("ArrowRight", 39);
+        browser.press("ArrowRight", 39);
+        browser.press("ArrowLeft", 37);
+        assert!(focus(&mut browser).starts_with("c7g 2: "));
+        let outline = "getComputedStyle(document.activeElement).outlineStyle";
+        assert_eq!(browser.evaluate(outline), json!("solid"), "the focus is seen");
+        browser.screenshot("focus-1440");
+        browser.press("End", 35);
+        assert!(focus(&mut browser).starts_with("c7g 6: "));
+        browser.press("Enter", 13);
+        browser.until("document.querySelector('dialog h3 ~ h3, dialog p.soft') !== null");
+        assert_eq!(focus(&mut browser), "Close");
+        browser.press("Escape", 27);
+        browser.until("!document.querySelector('dialog').open");
+        assert!(focus(&mut browser).starts_with("c7g 6: "));
+        browser.press("Tab", 9);
+        assert!(focus(&mut browser).starts_with("c8g-eu 1: "));
+
+        // On a narrow screen, where cells stand in rows.
+        browser.look(375, false);
+        browser.press("ArrowDown", 40);
+        let below = "document.activeElement.offsetTop > document.activeElement.parentElement.firstElementChild.offsetTop";
+        assert_eq!(browser.evaluate(below), json!(true));
+        browser.press("ArrowUp", 38);
+        assert!(focus(&mut browser).starts_with("c8g-eu 1: "));
+    });
+}
+
+/// The least contrast of texts to what they stand on (WCAG 2.2, "contrast ratio"), and of a waiting cell's edge.
+const CONTRAST: &str = r#"(() => {
+  const rgb = (text) => text.match(/[\d.]+/g).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ratio = (a, b) => {
+    const [dark, bright] = [light(rgb(a)), light(rgb(b))].sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  };
+  const ground = (element) => {
+    const own = getComputedStyle(element).backgroundColor;
+    return rgb(own)[3] === 0 ? ground(element.parentElement) : own;
+  };
+  const texts = [...document.querySelectorAll("body *")].filter((element) =>
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()) && element.checkVisibility());
+  const found = texts.map((element) => [ratio(getComputedStyle(element).color, ground(element)), element.outerHTML]);
+  // Three to one is enough for what is no text.
+  const edge = document.querySelector(".cell[data-state=pending]");
+  const edges = edge ? [[1.5 * ratio(getComputedStyle(edge).boxShadow.match(/rgb[^)]*\)/)[0], ground(edge)), "edge"]] : [];
+  return [...found, ...edges].filter(([ratio]) => ratio < 4.5).map(([ratio, what]) => `${ratio.toFixed(2)} ${what}`).join("\n");
+})()"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_can_be_told_from_its_ground_in_light_and_dark() {
+    let server = busy_server().await;
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    claimed(&server.runner("demo"), "demo", "runner-3").await;
+    tokio::task::block_in_place(|| {
+        browser.look(1440, false);
+        for (page, shows) in [("/", ".runs li"), ("/login", "form"), ("/#/runs/demo", ".cell")] {
+            browser.open(&server.url(page));
+            browser.until(&format!(
+                "document.readyState === 'complete' && document.querySelector('{shows}') !== null"
+            ));
+            for dark in [false, true] {
+                browser.look(1440, dark);
+                assert_eq!(browser.evaluate(CONTRAST), json!(""), "{page}, dark: {dark}");
+            }
+        }
+        browser.until("document.querySelector('.cell[data-state=claimed]') !== null");
+    });
+    server.admin().stop_run(&run_id("demo")).await.unwrap();
+    tokio::task::block_in_place(|| {
+        browser.until("document.querySelector('.cell[data-state=cancelled]') !== null");
+        for dark in [false, true] {
+            browser.look(1440, dark);
+            assert_eq!(browser.evaluate(CONTRAST), json!(""), "cancelled, dark: {dark}");
+        }
+    });
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ const STATE_AFTER = {
 };
 const CELLS_PER_ALIAS = 500;
 const EVENTS_SHOWN = 200;
+const FAILURES_SHOWN = 20;
 const REFRESH_MS = 2000;
 
 // ---- small helpers
@@ -87,6 +88,25 @@ function legend(counts) {
   return h("ul.legend", {}, ...items);
 }
 
+/** Makes many buttons one stop of the Tab key, with the arrow keys to go from one to another. */
+function arrows(grid) {
+  const cells = [...grid.children];
+  const stop = (chosen) => cells.forEach((cell) => (cell.tabIndex = cell === chosen ? 0 : -1));
+  stop(cells[0]);
+  grid.addEventListener("focusin", (focused) => stop(focused.target));
+  grid.addEventListener("keydown", (pressed) => {
+    const at = cells.indexOf(pressed.target);
+    const second = cells.findIndex((cell) => cell.offsetTop > cells[0].offsetTop);
+    const row = second === -1 ? cells.length : second;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - row, ArrowDown: at + row, Home: 0,
+      End: cells.length - 1 }[pressed.key];
+    if (at === -1 || cells[to] === undefined || pressed.ctrlKey || pressed.altKey || pressed.metaKey) return;
+    pressed.preventDefault();
+    cells[to].focus();
+  });
+  return grid;
+}
+
 // ---- pages: each returns what ends it
 
 let leave = () => {};
@@ -95,12 +115,13 @@ async function route() {
   leave();
   leave = () => {};
   const run = /^#\/runs\/([a-z0-9-]+)$/.exec(location.hash)?.[1];
-  document.getElementById("crumbs").replaceChildren(...(run ? [h("li", {}, run)] : []));
+  document.getElementById("crumbs").replaceChildren(...(run ? [h("li", { "aria-current": "page" }, run)] : []));
   document.title = run ? `${run} · bench` : "bench";
   try {
     leave = run ? await runPage(run) : await runsPage();
   } catch (error) {
-    connection("lost");
+    // An answer, if a refusal: the orchestrator is there.
+    connection(error.status ? "live" : "lost");
     main.replaceChildren(h("p.empty", { role: "alert" }, error.message));
   }
 }
@@ -171,22 +192,31 @@ class RunPage {
   async loadTasks() {
     for (let after = 0, page = []; after === 0 || page.length === 1000; after = page.at(-1).id) {
       page = await json(`/runs/${this.id}/tasks?limit=1000&after=${after}`);
-      for (const task of page) this.tasks.set(task.id, task);
+      for (const task of page) {
+        const known = this.tasks.get(task.id);
+        if (known) this.paint(Object.assign(known, task));
+        else this.tasks.set(task.id, task);
+      }
       if (page.length === 0) break;
     }
+    for (const alias of this.counters.keys()) this.count(alias);
   }
 
   build(run) {
     this.head = h("section.card", { "aria-label": "Run" });
+    this.problem = h("p.error", { role: "alert", hidden: "" });
     this.grid = h("section.card", { "aria-label": "Tasks by alias" }, h("h2", {}, "Tasks"));
+    this.failures = h("ul.runners");
+    this.failed = h("section.card", { "aria-label": "Failed tasks", hidden: "" }, h("h2", {}, "Failed"), this.failures);
     this.runners = h("ul.runners");
     this.events = h("ol.events", { role: "log", "aria-label": "Events", tabindex: "0" });
     this.buildGrid();
     this.showRun(run);
-    main.replaceChildren(this.head, h("div.columns", {}, this.grid, h("div.columns.side", {},
+    const tasks = h("div.columns.side", {}, this.grid, this.failed);
+    const happening = h("div.columns.side", {},
       h("section.card", { "aria-label": "Task runners" }, h("h2", {}, "Task runners"), this.runners),
-      h("section.card", { "aria-label": "Live events" }, h("h2", {}, "Events"), this.events))));
-    main.querySelector(".side").style.gridTemplateColumns = "minmax(0, 1fr)";
+      h("section.card", { "aria-label": "Live events" }, h("h2", {}, "Events"), this.events));
+    main.replaceChildren(this.head, this.problem, h("div.columns", {}, tasks, happening));
   }
 
   buildGrid() {
@@ -199,7 +229,7 @@ class RunPage {
       this.counters.set(alias, { counter, tasks });
       this.grid.append(h("div.alias", {},
         h("h3", {}, alias, h("span.soft", {}, `${tasks[0].provider} · ${tasks[0].instance_type}`), counter),
-        h("div.grid", {}, ...shown),
+        arrows(h("div.grid", { role: "group", "aria-label": `Tasks of ${alias}` }, ...shown)),
         more > 0 ? h("span.soft", {}, `and ${more} more`) : null));
       this.count(alias);
     }
@@ -226,21 +256,22 @@ class RunPage {
   count(alias) {
     const { counter, tasks } = this.counters.get(alias);
     const completed = tasks.filter((task) => task.state === "completed").length;
-    counter.textContent = `${completed} of ${tasks.length}`;
+    counter.textContent = `${completed} of ${tasks.length} completed`;
   }
 
   showRun(run) {
     const ended = run.status !== "running";
     const stop = h("button.danger.push", { type: "button", onclick: () => this.stop(stop) }, "Stop run");
     const hint = h("a.push", { href: "/login" + location.hash }, "Log in to stop");
-    const focused = document.activeElement?.textContent === "Stop run";
+    const focused = this.head.contains(document.activeElement);
     this.head.replaceChildren(
       h("div.row", {}, h("h1.mono", {}, run.run_id), chip(run.status),
         ended ? null : isAdmin ? stop : hint),
       h("p.soft", {}, `${run.workload.name} · started ${ago(run.created_at)}`
         + (run.finished_at ? ` · ended ${ago(run.finished_at)}` : "") + ` · order seed ${run.seed}`),
       bar(run.tasks), legend(run.tasks));
-    if (focused) stop.focus();
+    // What had the focus was made anew, or is gone.
+    if (focused) (ended ? main : isAdmin ? stop : hint).focus();
     if (this.status && this.status !== run.status) announce(`The run is ${run.status}.`);
     this.status = run.status;
   }
@@ -248,18 +279,44 @@ class RunPage {
   async stop(button) {
     if (!confirm(`Stop ${this.id}? Tasks that have not ended are cancelled.`)) return;
     button.disabled = true;
+    this.problem.hidden = true;
     try {
       this.showRun(await (await post(`/runs/${this.id}/stop`)).json());
+      main.focus();
     } catch (error) {
-      announce(error.message);
-      button.disabled = false;
+      this.problem.hidden = false;
+      this.problem.textContent = `The run could not be stopped: ${error.message}`;
+      await this.refresh().catch(() => connection("lost"));
+      this.head.querySelector("button")?.focus();
     }
   }
 
   async refresh() {
     this.showRun(await json(`/runs/${this.id}`));
+    if (this.outdated) {
+      this.outdated = false;
+      await this.loadTasks();
+    }
     for (const task of await json(`/runs/${this.id}/tasks?state=running`)) this.update(task);
     this.showHosts(await json(`/runs/${this.id}/hosts`));
+    this.showFailures();
+  }
+
+  /** What failed and why, each a way to its log. Made anew only where it has changed, so that the focus stays. */
+  showFailures() {
+    const failed = [...this.tasks.values()].filter((task) => task.state === "failed");
+    const shown = failed.slice(0, FAILURES_SHOWN);
+    const key = JSON.stringify([failed.length, ...shown.map((task) => [task.id, task.why])]);
+    if (key === this.failuresKey) return;
+    this.failuresKey = key;
+    this.failed.hidden = failed.length === 0;
+    const items = shown.map((task) => h("li", {},
+      h("span.row", {}, h("span.name", {}, `${task.alias} ${task.number}`),
+        h("button.push", { type: "button", onclick: () => showTask(task.id),
+          "aria-label": `Log of ${task.alias} ${task.number}` }, "Log")),
+      h("span.soft", {}, task.why ?? words(task.reason ?? "failed"))));
+    if (failed.length > shown.length) items.push(h("li.soft", {}, `and ${failed.length - shown.length} more`));
+    this.failures.replaceChildren(...items);
   }
 
   update(task) {
@@ -312,7 +369,10 @@ class RunPage {
 
   happened(event) {
     const state = STATE_AFTER[event.kind];
-    if (state && event.task_id) this.update({ id: event.task_id, state });
+    const why = event.kind === "task_failed" ? { why: event.detail } : {};
+    if (state && event.task_id) this.update({ id: event.task_id, state, ...why });
+    // One event speaks for all tasks of an alias, or of the run, that nobody had claimed.
+    if ((state && !event.task_id) || event.kind === "run_stopped") this.outdated = true;
     const about = [event.alias && `${event.alias} ${event.number ?? ""}`, event.host, event.runner_id];
     const text = [words(event.kind), ...about.filter(Boolean), event.detail].filter(Boolean).join(" · ");
     this.events.prepend(h("li", {}, h("time", { datetime: event.at }, clock(event.at)), h("span", {}, text)));
@@ -331,6 +391,7 @@ async function showTask(id) {
     dialog.replaceChildren(
       h("div.row", {}, h("h2", { id: "task-title" }, `${task.alias} ${task.number}`), chip(task.state), close),
       facts(task), h("h3", {}, "Attempts"), ...attempts.map(attemptLine));
+    close.focus();
     await showLog(id);
   } catch (error) {
     dialog.append(h("p.error", { role: "alert" }, error.message));
@@ -371,6 +432,12 @@ session.textContent = isAdmin ? "Log out" : "Log in";
 session.addEventListener("click", async () => {
   if (isAdmin) await fetch("/logout", { method: "POST", headers: { "x-csrf-token": csrf } });
   location.assign(isAdmin ? "/" : "/login" + location.hash);
+});
+
+// Its address would be taken for a page's.
+document.querySelector(".skip").addEventListener("click", (clicked) => {
+  clicked.preventDefault();
+  main.focus();
 });
 
 addEventListener("hashchange", () => route().then(() => main.focus()));
