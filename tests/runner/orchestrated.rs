@@ -178,3 +178,35 @@ async fn a_task_of_a_killed_runner_and_a_returned_one_are_done_by_others() {
     assert_eq!(outcomes, [AttemptOutcome::Released, AttemptOutcome::Lost, AttemptOutcome::Completed]);
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_stood_still_beyond_its_lease_speaks_for_nothing_any_more() {
+    let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = serve(home.path(), any_port(), TlsMode::Off).await;
+    let client = Client::new(server.endpoint()).unwrap();
+    client.create_run(&run_of(&gated(folder.path()), 1, 2)).await.unwrap();
+    let ready = folder.path().join("ready");
+    let still = runner(&server, "still", &[]);
+    until_exists(&ready).await;
+    still.signal(Signal::SIGSTOP);
+    let run = RUN.parse().unwrap();
+    until("the lease to run out", async || {
+        (client.run(&run).await.unwrap().tasks.pending == 1).then_some(())
+    })
+    .await;
+
+    std::fs::remove_file(&ready).unwrap();
+    let other = runner(&server, "other", &[]);
+    until_exists(&ready).await;
+    still.signal(Signal::SIGCONT);
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    assert_eq!(finish(other).await.1["completed"], 1);
+    let (code, end) = finish(still).await;
+    assert_eq!((code, &end["completed"], &end["lost"]), (Some(0), &0.into(), &1.into()));
+    let task = &client.tasks(&run).await.unwrap()[0];
+    let attempts = client.attempts(task.id).await.unwrap();
+    let told: Vec<_> =
+        attempts.iter().map(|attempt| (attempt.runner_id.as_str(), attempt.accepted)).collect();
+    assert_eq!(told, [("still", false), ("other", true)]);
+    server.shutdown().await;
+}
