@@ -4,6 +4,7 @@ use crate::api::{AttemptOutcome, EventKind, HostStage, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 use crate::words::count;
 
+use super::lease::MAX_FREE_RELEASES;
 use super::rows::{AttemptRow, Ended};
 use super::run_state::RunState;
 
@@ -107,7 +108,9 @@ impl RunState {
         let announced = self.hosts.get(&host).is_some_and(|host| host.stage == HostStage::SpotNotice);
         let max_attempts = self.row.max_attempts;
         let task = self.tasks.get_mut(&id).expect("ended above");
-        if announced {
+        // Announced ends are bounded like releases: both are told by whoever has a run's key.
+        let free = announced && task.free < MAX_FREE_RELEASES;
+        if free {
             task.free += 1;
         } else if !task.lost_hosts.iter().any(|known| **known == *host) {
             task.lost_hosts.push(host.to_string());
@@ -122,7 +125,7 @@ impl RunState {
         } else {
             self.put_back(id, now, EventKind::TaskRetried, "lost");
         }
-        if !announced {
+        if !free {
             self.judge_host_after_loss(id, &host, beaten, now - claimed_at, now);
         }
         self.finish_run_if_over(now);
