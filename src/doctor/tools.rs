@@ -70,7 +70,8 @@ fn check_credentials(backend: &Backend) -> Option<Check> {
         return None;
     }
     let name = format!("credentials ({})", backend.name());
-    if let Some(source) = sources.iter().find(|source| source.is_there()) {
+    let none = serde_json::Map::new();
+    if let Some(source) = sources.iter().find(|source| source.is_there(&backend.manifest, &none)) {
         return Some(Check::ok(name, source.name.clone()));
     }
     let ways: Vec<String> = sources.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Programs and credentials of all backends, before anything is created: every problem is found in one go.
+//! Programs and credentials of all provider instances, before anything is created: every problem is found in one go.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::process::Command;
 
 use crate::provider::{Manifest, Tool};
-use crate::sweep::Values;
+use crate::sweep::{MissingValue, Values};
 use crate::terraform::Environment;
 
 /// A cloud that has not answered by then will not answer Terraform either.
@@ -33,51 +33,86 @@ pub enum Problem {
     Refused { provider: String, command: String, why: String },
 }
 
-/// Checks all backends at once; the provider instances of one backend share its check, filled with the
-/// settings of the first.
+/// What has to be found out about one or more provider instances.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Question<'m> {
+    /// Whether this backend's programs are there.
+    Tools(&'m str),
+    /// None of the sources of this backend is there.
+    NoSource(&'m str),
+    /// Whether this command, made with a provider instance's own settings, lets us in.
+    LetsIn(Vec<String>),
+}
+
+/// Checks all provider instances at once, each with its own settings (region, profile). What several of them ask
+/// alike is asked once.
 ///
 /// # Errors
 /// All problems there are.
 pub async fn check<'m>(
     providers: impl IntoIterator<Item = (&'m str, &'m Manifest, &'m Map<String, Value>)>,
 ) -> Result<(), NotReady> {
-    let mut backends: IndexMap<&str, (Vec<&str>, &Manifest, Values)> = IndexMap::new();
+    let mut asked: IndexMap<Question<'m>, (Vec<&str>, &Manifest)> = IndexMap::new();
     for (name, manifest, settings) in providers {
-        let first = || (Vec::new(), manifest, Values::of(settings));
-        backends.entry(&manifest.name).or_insert_with(first).0.push(name);
+        for question in questions(name, manifest, settings) {
+            asked.entry(question).or_insert_with(|| (Vec::new(), manifest)).0.push(name);
+        }
     }
-    let checks = backends
-        .into_values()
-        .map(|(names, manifest, values)| check_backend(names.join("`, `"), manifest, values));
-    let problems: Vec<Problem> = join_all(checks).await.into_iter().flatten().collect();
+    let answers =
+        asked.into_iter().map(|(question, (names, manifest))| answer(question, names.join("`, `"), manifest));
+    let problems: Vec<Problem> = join_all(answers).await.into_iter().flatten().collect();
     if problems.is_empty() { Ok(()) } else { Err(NotReady { problems }) }
 }
 
-async fn check_backend(provider: String, manifest: &Manifest, values: Values) -> Vec<Problem> {
-    let needed = manifest.tools.iter().filter(|tool| !tool.optional && !TERRAFORM.contains(&&*tool.name));
-    let missing = needed.filter(|tool| which::which(&tool.name).is_err());
-    let mut problems: Vec<Problem> = missing.map(|tool| no_tool(&provider, tool)).collect();
+fn questions<'m>(name: &str, manifest: &'m Manifest, settings: &Map<String, Value>) -> Vec<Question<'m>> {
+    let mut questions = vec![Question::Tools(&manifest.name)];
     if manifest.credentials.is_empty() {
-        return problems;
+        return questions;
     }
-    let there = manifest.credentials.iter().find(|source| source.is_there());
-    let Some(source) = there else {
-        let ways: Vec<String> = manifest.credentials.iter().map(ToString::to_string).collect();
-        problems.push(Problem::NoCredentials {
-            provider,
-            backend: manifest.name.clone(),
-            ways: ways.join("; "),
-        });
-        return problems;
+    let Some(source) = manifest.credentials.iter().find(|source| source.is_there(manifest, settings)) else {
+        questions.push(Question::NoSource(&manifest.name));
+        return questions;
     };
-    if let Some(command) = source.check.as_ref().or(manifest.credential_check.as_ref())
-        // Without a value for a place of it, Terraform is the one to tell.
-        && let Ok(command) = values.render(command)
-        && let Err(why) = try_out(&command).await
-    {
-        problems.push(Problem::Refused { provider, command: command.join(" "), why });
+    if let Some(command) = source.check.as_ref().or(manifest.credential_check.as_ref()) {
+        match arguments(manifest, command, &Values::of(settings)) {
+            Ok(command) => questions.push(Question::LetsIn(command)),
+            // Terraform is the one to tell.
+            Err(error) => {
+                tracing::info!("the credentials for `{name}` are not tried out beforehand: {error}")
+            }
+        }
     }
-    problems
+    questions
+}
+
+/// The whole argument list of a check.
+fn arguments(manifest: &Manifest, command: &[String], values: &Values) -> Result<Vec<String>, MissingValue> {
+    let mut arguments = values.render(command)?;
+    for (setting, more) in &manifest.check_arguments_when_set {
+        if values.get(setting).is_some_and(|value| !value.is_empty()) {
+            arguments.extend(values.render(more)?);
+        }
+    }
+    Ok(arguments)
+}
+
+async fn answer(question: Question<'_>, provider: String, manifest: &Manifest) -> Vec<Problem> {
+    match question {
+        Question::Tools(_) => {
+            let needed =
+                manifest.tools.iter().filter(|tool| !tool.optional && !TERRAFORM.contains(&&*tool.name));
+            let missing = needed.filter(|tool| which::which(&tool.name).is_err());
+            missing.map(|tool| no_tool(&provider, tool)).collect()
+        }
+        Question::NoSource(backend) => {
+            let ways: Vec<String> = manifest.credentials.iter().map(ToString::to_string).collect();
+            vec![Problem::NoCredentials { provider, backend: backend.to_owned(), ways: ways.join("; ") }]
+        }
+        Question::LetsIn(command) => match try_out(&command).await {
+            Ok(()) => Vec::new(),
+            Err(why) => vec![Problem::Refused { provider, command: command.join(" "), why }],
+        },
+    }
 }
 
 fn no_tool(provider: &str, tool: &Tool) -> Problem {
@@ -174,5 +209,73 @@ mod tests {
         );
         let settings = Map::new();
         assert_eq!(check([("none", &none, &settings), ("good", &good, &settings)]).await, Ok(()));
+    }
+
+    /// Each check says its arguments in a file, and lets in only the region and the profile that it is told to.
+    fn cloud(folder: &Path) -> Manifest {
+        let asked = folder.join("asked").display().to_string();
+        let script = format!(
+            "echo \"$*\" >>{asked}; [ \"$1\" != south ] && [ \"$3\" != bob ] || {{ echo \"$* is closed\" >&2; exit 3; }}"
+        );
+        manifest(
+            "cloud",
+            serde_json::json!({
+                "credentials": [{ "name": "p", "env": ["PATH"] }],
+                "credential_check": ["sh", "-c", script, "check", "{{region}}"],
+                "check_arguments_when_set": { "profile": ["--profile", "{{profile}}"] },
+            }),
+        )
+    }
+
+    #[tokio::test]
+    async fn every_provider_instance_is_checked_with_its_own_settings_and_what_is_alike_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = cloud(folder.path());
+        let settings = |region: &str, profile: Value| {
+            let json = serde_json::json!({ "region": region, "profile": profile, "disk_gib": region.len() });
+            json.as_object().unwrap().clone()
+        };
+        let (north, south) = (settings("north", Value::Null), settings("south", Value::Null));
+        let (alice, bob) = (settings("north", "alice".into()), settings("north", "bob".into()));
+        let all = [
+            ("a", &cloud, &north),
+            ("b", &cloud, &south),
+            ("c", &cloud, &alice),
+            ("d", &cloud, &bob),
+            ("e", &cloud, &north),
+            ("f", &cloud, &south),
+        ];
+        let problems = check(all).await.unwrap_err().problems;
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert!(told[0].starts_with("the credentials for `b`, `f` do not work"), "{told:#?}");
+        assert!(told[0].ends_with("ended with exit status: 3: south is closed"), "{told:#?}");
+        assert!(told[1].starts_with("the credentials for `d` do not work"), "{told:#?}");
+        assert!(told[1].ends_with("ended with exit status: 3: north --profile bob is closed"), "{told:#?}");
+        let asked = fs_err::read_to_string(folder.path().join("asked")).unwrap();
+        let mut asked: Vec<&str> = asked.lines().collect();
+        asked.sort_unstable();
+        assert_eq!(asked, ["north", "north --profile alice", "north --profile bob", "south"]);
+    }
+
+    #[tokio::test]
+    async fn a_setting_takes_the_place_of_a_variable_for_its_provider_instance_alone() {
+        let cloud = manifest(
+            "cloud",
+            serde_json::json!({
+                "credentials": [{ "name": "profile", "env": ["BENCH_TEST_NO_SUCH_PROFILE"] }],
+                "settings": { "profile": {
+                    "type": "string", "description": "d", "optional": true, "instead_of_env": "BENCH_TEST_NO_SUCH_PROFILE"
+                } },
+            }),
+        );
+        let given = serde_json::json!({ "profile": "alice" });
+        let (given, empty, none) =
+            (given.as_object().unwrap(), serde_json::json!({ "profile": "" }), Map::new());
+        assert_eq!(check([("with", &cloud, given)]).await, Ok(()));
+        let all =
+            [("with", &cloud, given), ("empty", &cloud, empty.as_object().unwrap()), ("none", &cloud, &none)];
+        let error = check(all).await.unwrap_err().to_string();
+        assert!(error.starts_with("there are no credentials for `empty`, `none` (backend cloud)"), "{error}");
     }
 }

@@ -3,13 +3,23 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::CredentialSource;
+use serde_json::{Map, Value};
+
+use super::{CredentialSource, Manifest};
 
 impl CredentialSource {
-    /// Every variable is set and every file is there. Whether they let anybody in is not known from that.
-    pub fn is_there(&self) -> bool {
+    /// Every variable is set, or one of the provider instance's settings takes its place, and every file is there.
+    /// Whether they let anybody in is not known from that.
+    pub fn is_there(&self, manifest: &Manifest, settings: &Map<String, Value>) -> bool {
         let set = |variable: &String| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-        self.env.iter().all(set) && self.files.iter().all(|file| in_home(file).exists())
+        let replaced = |variable: &String| {
+            manifest.settings.iter().any(|(name, setting)| {
+                setting.instead_of_env.as_ref() == Some(variable)
+                    && settings.get(name).is_some_and(|value| !value.is_null() && value != "")
+            })
+        };
+        self.env.iter().all(|variable| set(variable) || replaced(variable))
+            && self.files.iter().all(|file| in_home(file).exists())
     }
 }
 

@@ -39,6 +39,10 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub credential_check: Option<Vec<String>>,
+    /// Arguments added to every check of credentials where the setting of that name is given: a provider instance
+    /// is checked with its own account.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub check_arguments_when_set: IndexMap<String, Vec<String>>,
     /// What a provider instance can set in the config, by name; each is a Terraform variable of the module.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub settings: IndexMap<String, Setting>,
@@ -189,6 +193,11 @@ pub struct Setting {
     /// May be left out though there is no default.
     #[serde(default)]
     pub optional: bool,
+    /// Environment variable that this setting takes the place of: where it is given, a source of credentials
+    /// does without the variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub instead_of_env: Option<String>,
     /// Cannot change while what was made with another value is there: a region, an account.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixed: bool,

@@ -69,6 +69,46 @@ fn provider_instances_come_up_do_their_tasks_and_are_destroyed() {
     assert_eq!(of_one, ["intent", "applied", "destroyed"]);
 }
 
+/// A backend like the fixture, which lets in by folder.
+fn backend_that_lets_in(cloud: &Cloud, closed: &str) -> String {
+    let fixture = common::repository("tests/fixtures/providers/loopback");
+    let folder = cloud.path("infrastructure/loopback");
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in std::fs::read_dir(&fixture).unwrap().flatten() {
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    let mut manifest = read_json(&folder.join("provider.json"));
+    let script = format!("[ \"$0\" != {closed} ] || {{ echo \"$0 is closed\" >&2; exit 1; }}");
+    manifest["credentials"] = json!([{ "name": "a key", "env": ["PATH"] }]);
+    manifest["credential_check"] = json!(["sh", "-c", script, "{{directory}}"]);
+    std::fs::write(folder.join("provider.json"), manifest.to_string()).unwrap();
+    cloud.path("infrastructure").display().to_string()
+}
+
+#[test]
+fn credentials_of_every_provider_instance_are_tried_before_anything_is_made() {
+    if !terraform_is_there() {
+        return;
+    }
+    let cloud = Cloud::new();
+    let closed = cloud.path("closed").display().to_string();
+    let infrastructure = backend_that_lets_in(&cloud, &closed);
+    let arguments =
+        |config: &str| ["run", config, "--mock", "--infrastructure", &infrastructure].map(str::to_owned);
+    let run = |config: &str| {
+        let arguments = arguments(config);
+        cloud.sandbox.json(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let (code, answer) = run(&cloud.config(json!({}), json!({ "directory": closed }), json!({})));
+    assert_eq!(code, 2, "{answer:#}");
+    let told = answer.to_string();
+    assert!(told.contains("the credentials for `two` do not work"), "{told}");
+    assert!(told.contains("closed is closed") && !told.contains("`one`"), "{told}");
+    assert!(!cloud.path(".bench/ledger.jsonl").exists() && cloud.hosts().is_empty(), "{told}");
+    let (code, summary) = run(&cloud.config(json!({}), json!({}), json!({})));
+    assert_eq!(code, 0, "{summary:#}");
+}
+
 #[test]
 fn a_provider_instance_that_fails_half_way_sinks_no_other() {
     if !terraform_is_there() {
