@@ -55,6 +55,7 @@ impl View for Report {
                 Outcome::Passed => "ok",
                 Outcome::Failed => "FAILED",
                 Outcome::Skipped => "skipped",
+                Outcome::NotApplicable => "n/a",
             };
             match check.findings.as_slice() {
                 [only] if check.outcome != Outcome::Failed => {

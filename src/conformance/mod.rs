@@ -5,11 +5,12 @@
 //!  Backend ──▶ module (variables, outputs, tags, remote state, pins)   PURE
 //!          ──▶ data (credentials, catalog, sweep manifest, error classes)
 //!          ──▶ user_data (renders in every mode, fits, is a script)
-//!          ──▶ terraform (fmt, validate, test with mocked providers)    EFFECT
+//!          ──▶ terraform (validate, test with mocked providers)         EFFECT
 //! ```
 
 mod data;
 mod module;
+mod own_tests;
 mod scaffold;
 mod terraform;
 mod user_data;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::provider::{Backend, Driver, Role};
 use crate::terraform::Source;
+use crate::words::count;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,6 +40,8 @@ pub enum Outcome {
     Failed,
     /// It could not be looked at here; the findings say why.
     Skipped,
+    /// Nothing of that kind is asked of such a backend; the findings say why.
+    NotApplicable,
 }
 
 impl Check {
@@ -47,6 +51,10 @@ impl Check {
 
     fn skipped(name: &'static str, why: impl Into<String>) -> Check {
         Check { name, outcome: Outcome::Skipped, findings: vec![why.into()] }
+    }
+
+    fn not_applicable(name: &'static str, why: impl Into<String>) -> Check {
+        Check { name, outcome: Outcome::NotApplicable, findings: vec![why.into()] }
     }
 
     fn failed(name: &'static str, why: impl Into<String>) -> Check {
@@ -60,26 +68,45 @@ impl Check {
     }
 }
 
-/// Looks at everything. The manifest itself was checked when the registry was loaded.
+const MODULE: &str = "module";
+
+/// Looks at everything; what is not looked at is named with its reason. The manifest itself was checked when the
+/// registry was loaded.
 pub async fn check(backend: &Backend) -> Vec<Check> {
     let mut checks = vec![Check::passed("manifest", "fits its schema")];
     checks.extend(data::checks(backend));
     if backend.manifest.driver == Driver::Local {
+        let why = "the host is this machine: there is no Terraform module";
+        let names = [MODULE].into_iter().chain(module_checks());
+        checks.extend(names.map(|name| Check::not_applicable(name, why)));
         return checks;
     }
-    match Source::load(&backend.folder) {
-        Ok(source) if backend.manifest.role == Role::Orchestrator => {
-            checks.push(Check::of("module", Vec::new()));
-            checks.extend(module::stack_checks(&backend.manifest, &source.module));
-            checks.extend(terraform::checks(backend).await);
+    let source = match Source::load(&backend.folder) {
+        Ok(source) => source,
+        Err(error) => {
+            checks.push(Check::failed(MODULE, crate::cause_chain(&error)));
+            checks.extend(module_checks().map(|name| Check::skipped(name, "the module cannot be read")));
+            return checks;
         }
-        Ok(source) => {
-            checks.push(Check::of("module", Vec::new()));
+    };
+    let resources = count(source.module.resources().count(), "resource");
+    checks.push(Check::passed(MODULE, resources));
+    match backend.manifest.role {
+        Role::Orchestrator => {
+            checks.extend(module::stack_checks(&backend.manifest, &source.module));
+            let why = "its own module writes it: that it renders and fits is for its *.tftest.hcl to check";
+            checks.extend(user_data::NAMES.map(|name| Check::not_applicable(name, why)));
+        }
+        Role::TaskRunners => {
             checks.extend(module::checks(&backend.manifest, &source.module));
             checks.extend(user_data::checks(backend, &source));
-            checks.extend(terraform::checks(backend).await);
         }
-        Err(error) => checks.push(Check::failed("module", error.to_string())),
     }
+    checks.extend(terraform::checks(backend, &source.module).await);
     checks
+}
+
+/// Names of all checks that need the module.
+fn module_checks() -> impl Iterator<Item = &'static str> {
+    module::NAMES.into_iter().chain(user_data::NAMES).chain(terraform::NAMES)
 }

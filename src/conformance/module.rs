@@ -28,15 +28,25 @@ const IDLE: &str = "idle_minutes";
 /// In the variable `tags`, which a module that hands it on need not name one by one.
 const COMMON_TAGS: [&str; 6] =
     ["bench_managed", "bench_owner", "bench_run_id", "bench_backend", "bench_provider", "bench_expires_at"];
+/// An orchestrator has no time at which it expires.
+const STACK_TAGS: [&str; 5] =
+    ["bench_managed", "bench_owner", "bench_run_id", "bench_backend", "bench_provider"];
 const ALIAS_TAG: &str = "bench_alias";
+
+const VARIABLES: &str = "variables";
+const OUTPUT: &str = "outputs";
+const TAGS: &str = "tags";
+const REMOTE_STATE: &str = "remote state";
+const VERSIONS: &str = "provider versions";
+pub(super) const NAMES: [&str; 5] = [VARIABLES, OUTPUT, TAGS, REMOTE_STATE, VERSIONS];
 
 pub(super) fn checks(manifest: &Manifest, module: &Module) -> Vec<Check> {
     vec![
-        Check::of("variables", variables(manifest, module)),
-        Check::of("outputs", outputs(module, &OUTPUTS)),
-        Check::of("tags", tags(module)),
-        Check::of("remote state", remote_state(module)),
-        Check::of("provider versions", versions(module)),
+        Check::of(VARIABLES, variables(manifest, module)),
+        Check::of(OUTPUT, outputs(module, &OUTPUTS)),
+        Check::of(TAGS, tags(module, &COMMON_TAGS).chain(alias_tag(module)).collect()),
+        Check::of(REMOTE_STATE, remote_state(module)),
+        Check::of(VERSIONS, versions(module)),
     ]
 }
 
@@ -47,9 +57,11 @@ pub(super) fn stack_checks(manifest: &Manifest, module: &Module) -> Vec<Check> {
         mistakes.push(format!("there is no setting `{IDLE}`: the machine would never end itself"));
     }
     vec![
-        Check::of("variables", mistakes),
-        Check::of("outputs", outputs(module, &STACK_OUTPUTS)),
-        Check::of("provider versions", versions(module)),
+        Check::of(VARIABLES, mistakes),
+        Check::of(OUTPUT, outputs(module, &STACK_OUTPUTS)),
+        Check::of(TAGS, tags(module, &STACK_TAGS).collect()),
+        Check::not_applicable(REMOTE_STATE, "it makes the orchestrator that others read about"),
+        Check::of(VERSIONS, versions(module)),
     ]
 }
 
@@ -98,13 +110,17 @@ fn outputs(module: &Module, needed: &[&str]) -> Vec<String> {
     missing.map(|name| format!("output `{name}` is missing")).collect()
 }
 
-fn tags(module: &Module) -> Vec<String> {
+fn tags(module: &Module, wanted: &[&'static str]) -> impl Iterator<Item = String> {
     let hands_on = module.mentions("var.tags");
-    let common = COMMON_TAGS.iter().filter(|tag| !hands_on && !module.mentions(tag));
-    common
-        .chain([&ALIAS_TAG].into_iter().filter(|tag| !module.mentions(tag)))
-        .map(|tag| format!("tag `{tag}` is never set: what carries it not is not found by a sweep"))
-        .collect()
+    wanted.iter().filter(move |tag| !hands_on && !module.mentions(tag)).map(|tag| unset(tag))
+}
+
+fn alias_tag(module: &Module) -> Option<String> {
+    (!module.mentions(ALIAS_TAG)).then(|| unset(ALIAS_TAG))
+}
+
+fn unset(tag: &str) -> String {
+    format!("tag `{tag}` is never set: what carries it not is not found by a sweep")
 }
 
 fn remote_state(module: &Module) -> Vec<String> {

@@ -5,50 +5,63 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::own_tests::Tests;
 use super::user_data::{runners, sample};
 use super::{Check, Outcome};
 use crate::master::home::write_private;
-use crate::provider::{Backend, Folder, Role};
+use crate::provider::{Backend, Role};
+use crate::render::Module;
 use crate::terraform::{Command, Source, Tools};
 
 const VALIDATE: &str = "terraform validate";
 const TEST: &str = "terraform test";
+pub(super) const NAMES: [&str; 2] = [VALIDATE, TEST];
 
-pub(super) async fn checks(backend: &Backend) -> Vec<Check> {
+pub(super) async fn checks(backend: &Backend, module: &Module) -> Vec<Check> {
+    let tests = match Tests::read(&backend.folder) {
+        Ok(tests) => tests,
+        Err(error) => {
+            return vec![Check::failed(VALIDATE, error.to_string()), Check::failed(TEST, error.to_string())];
+        }
+    };
+    // What does not mock its cloud is not run: it would make real machines.
+    let flaws = tests.flaws(module);
     let tools = match Tools::find() {
         Ok(tools) => tools,
         Err(error) => {
-            return vec![
-                Check::skipped(VALIDATE, error.to_string()),
-                Check::skipped(TEST, error.to_string()),
-            ];
+            return vec![Check::skipped(VALIDATE, error.to_string()), untested(error.to_string(), flaws)];
         }
     };
     let prepared = tempfile::tempdir()
         .map_err(|error| error.to_string())
-        .and_then(|folder| write(backend, folder.path()).map(|tests| (folder, tests)));
-    let (folder, tests) = match prepared {
-        Ok(prepared) => prepared,
-        Err(why) => return vec![Check::failed(VALIDATE, why)],
+        .and_then(|folder| write(backend, &tests, folder.path()).map(|()| folder));
+    let folder = match prepared {
+        Ok(folder) => folder,
+        Err(why) => return vec![Check::failed(VALIDATE, why.clone()), untested(why, flaws)],
     };
-    let initialised = init(&tools, folder.path()).await;
-    if let Err(why) = initialised {
-        return vec![Check::skipped(VALIDATE, why.clone()), Check::skipped(TEST, why)];
+    if let Err(why) = init(&tools, folder.path()).await {
+        return vec![Check::skipped(VALIDATE, why.clone()), untested(why, flaws)];
     }
     let validated = validate(&tools, folder.path()).await;
-    let tested = match tests {
-        0 => Check::skipped(TEST, "the folder holds no *.tftest.hcl"),
-        _ if !tools.terraform.has_mocks() => Check::skipped(
-            TEST,
-            format!("{} {} knows no mocked providers", tools.terraform.product, tools.terraform.version),
-        ),
-        _ => test(&tools, folder.path()).await,
+    let tested = if !flaws.is_empty() {
+        Check::of(TEST, flaws)
+    } else if tools.terraform.has_mocks() {
+        test(&tools, folder.path()).await
+    } else {
+        let why =
+            format!("{} {} knows no mocked providers", tools.terraform.product, tools.terraform.version);
+        Check::skipped(TEST, why)
     };
     vec![validated, tested]
 }
 
-/// The folder as it would be rendered, with its tests. Says how many test files there are.
-fn write(backend: &Backend, folder: &Path) -> Result<usize, String> {
+/// Tests that Terraform cannot run here; what is wrong with them shows without it.
+fn untested(why: String, flaws: Vec<String>) -> Check {
+    if flaws.is_empty() { Check::skipped(TEST, why) } else { Check::of(TEST, flaws) }
+}
+
+/// The folder as it would be rendered, with its tests.
+fn write(backend: &Backend, tests: &Tests, folder: &Path) -> Result<(), String> {
     let source = Source::load(&backend.folder).map_err(|error| crate::cause_chain(&error))?;
     let files = match backend.manifest.role {
         Role::Orchestrator => source.files(),
@@ -61,15 +74,7 @@ fn write(backend: &Backend, folder: &Path) -> Result<usize, String> {
     for (name, bytes) in files.iter().filter(|(name, _)| *name != crate::render::TFVARS) {
         write_private(&folder.join(name), bytes).map_err(|error| error.to_string())?;
     }
-    copy_tests(&backend.folder, folder).map_err(|error| error.to_string())
-}
-
-fn copy_tests(from: &Folder, to: &Path) -> std::io::Result<usize> {
-    let tests: Vec<String> = from.files()?.into_iter().filter(|name| name.ends_with(".tftest.hcl")).collect();
-    for name in &tests {
-        write_private(&to.join(name), &from.read(name)?)?;
-    }
-    Ok(tests.len())
+    tests.write(folder).map_err(|error| error.to_string())
 }
 
 /// Fetches providers. Where they cannot be had, nothing is wrong with the module.
@@ -143,7 +148,10 @@ async fn test(tools: &Tools, folder: &Path) -> Check {
     if output.status.success() {
         let summary = lines.iter().rev().find(|line| line["type"] == "test_summary");
         let passed = summary.and_then(|line| line["test_summary"]["passed"].as_u64()).unwrap_or_default();
-        return Check::passed(TEST, format!("{passed} passed"));
+        return match passed {
+            0 => Check::failed(TEST, "terraform test ran nothing"),
+            _ => Check::passed(TEST, format!("{passed} passed")),
+        };
     }
     let errors = lines.iter().filter(|line| line["@level"] == "error");
     let mut findings: Vec<String> = errors

@@ -7,7 +7,7 @@ use duct::cmd;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::Check;
+use super::{Check, Outcome};
 use crate::api::Alias;
 use crate::client::Secret;
 use crate::plan::{PlannedProvider, PlannedType, Totals};
@@ -15,13 +15,18 @@ use crate::provider::{Arch, Backend, Setting, SettingType};
 use crate::render::{self, BinaryFile, Inputs, Rendered, RunFacts, Runner, USER_DATA};
 use crate::terraform::Source;
 
+const RENDERS: &str = "user-data";
+const VALUES: &str = "user-data values";
+const SYNTAX: &str = "user-data syntax";
+pub(super) const NAMES: [&str; 3] = [RENDERS, VALUES, SYNTAX];
+
 pub(super) fn checks(backend: &Backend, source: &Source) -> Vec<Check> {
-    const NAME: &str = "user-data";
-    const VALUES: &str = "user-data values";
-    const SYNTAX: &str = "user-data syntax";
+    let failed = |why: String| {
+        let rest = [VALUES, SYNTAX].map(|name| Check::skipped(name, "there is no user-data to look at"));
+        [Check::failed(RENDERS, why)].into_iter().chain(rest).collect()
+    };
     if backend.manifest.user_data.is_none() {
-        let why = "the manifest has no `user_data`: hosts would not start a task runner";
-        return vec![Check::failed(NAME, why)];
+        return failed("the manifest has no `user_data`: hosts would not start a task runner".to_owned());
     }
     let mut found = Vec::new();
     let mut scripts = Vec::new();
@@ -33,19 +38,27 @@ pub(super) fn checks(backend: &Backend, source: &Source) -> Vec<Check> {
                 let template = rendered.files.get(USER_DATA).unwrap_or_default();
                 scripts.push((runner.mode(), String::from_utf8_lossy(template).into_owned()));
             }
-            Err(error) => {
-                return vec![Check::failed(
-                    NAME,
-                    format!("{}: {}", runner.mode(), crate::cause_chain(&error)),
-                )];
-            }
+            Err(error) => return failed(format!("{}: {}", runner.mode(), crate::cause_chain(&error))),
         }
     }
-    let rendered = Check { findings: found, ..Check::of(NAME, Vec::new()) };
-    let mistakes = scripts.iter().filter_map(|(mode, template)| syntax(mode, template));
-    let unpassed: BTreeSet<String> =
-        scripts.iter().flat_map(|(_, template)| unpassed(source, template)).collect();
-    vec![rendered, Check::of(VALUES, unpassed.into_iter().collect()), Check::of(SYNTAX, mistakes.collect())]
+    let rendered = Check { findings: found, ..Check::of(RENDERS, Vec::new()) };
+    let values = scripts.iter().map(|(mode, template)| unpassed(mode, source, template));
+    let syntax = scripts.iter().map(|(mode, template)| syntax(mode, template));
+    vec![rendered, judge(VALUES, values), judge(SYNTAX, syntax)]
+}
+
+/// What was found in one mode: mistakes, or why nothing could be looked for.
+type Found = Result<Vec<String>, String>;
+
+/// One check of all modes: mistakes first, then what could not be looked at.
+fn judge(name: &'static str, modes: impl Iterator<Item = Found>) -> Check {
+    let (looked, unseen): (Vec<Found>, Vec<Found>) = modes.partition(Result::is_ok);
+    let mistakes: BTreeSet<String> = looked.into_iter().flatten().flatten().collect();
+    let unseen: Vec<String> = unseen.into_iter().filter_map(Result::err).collect();
+    if mistakes.is_empty() && !unseen.is_empty() {
+        return Check { name, outcome: Outcome::Skipped, findings: unseen };
+    }
+    Check::of(name, mistakes.into_iter().collect())
 }
 
 /// What the folder's files would be for a run with one host of each of a few instance types.
@@ -110,6 +123,10 @@ fn planned(backend: &Backend) -> PlannedProvider {
             names.entry(arch).or_insert((name.clone(), vcpu));
         }
     }
+    if names.is_empty() {
+        // All facts come from elsewhere; hosts are told the same.
+        names.insert(Arch::X86_64, ("an-instance-type".to_owned(), 2));
+    }
     let rows: Vec<PlannedType> =
         names.into_iter().map(|(arch, (name, vcpu))| row(arch, name, vcpu)).collect();
     let by_alias =
@@ -170,32 +187,37 @@ fn something(setting: &Setting) -> Value {
 }
 
 /// Values that the template uses and no `templatefile` of the module passes.
-fn unpassed(source: &Source, template: &str) -> Vec<String> {
-    let Ok((_, used)) = render::fill_unknown(template, &json!({})) else { return Vec::new() };
+fn unpassed(mode: &str, source: &Source, template: &str) -> Found {
+    let (_, used) = render::fill_unknown(template, &json!({})).map_err(|error| {
+        format!("{mode}: which values it uses cannot be told: {}", crate::cause_chain(&error))
+    })?;
     let missing = used.into_iter().filter(|name| !source.module.passes(name));
-    missing.map(|name| format!("the template uses `{name}`, which the module does not pass to it")).collect()
+    Ok(missing
+        .map(|name| format!("the template uses `{name}`, which the module does not pass to it"))
+        .collect())
 }
 
-/// What its shell says of a script; nothing of what is no script, and where there is no such shell.
-fn syntax(mode: &str, template: &str) -> Option<String> {
+/// What its shell says of a script.
+fn syntax(mode: &str, template: &str) -> Found {
     let text = match render::fill_unknown(template, &json!({})) {
         Ok((text, _)) => text,
-        // Some value must be a number or a list: enough for a shell's parser are empty ones.
+        // Enough for a shell's parser are empty values.
         Err(_) => with_empty_values(template),
     };
-    let shell = text.strip_prefix("#!")?.lines().next()?.trim().to_owned();
-    let shell = shell.split_whitespace().next()?.to_owned();
-    if !Path::new(&shell).is_file() {
-        return None;
+    let first = text.lines().next().unwrap_or_default();
+    let Some(shell) = first.strip_prefix("#!").and_then(|line| line.split_whitespace().next()) else {
+        return Err(format!("{mode}: it is no script: its first line is `{first}`, not `#!` and a shell"));
+    };
+    if !Path::new(shell).is_file() {
+        return Err(format!("{mode}: this machine has no {shell} to parse it"));
     }
-    let checked =
-        cmd(&shell, ["-n"]).stdin_bytes(text).stderr_capture().stdout_null().unchecked().run().ok()?;
-    (!checked.status.success()).then(|| {
-        format!(
-            "{mode}: {shell} -n says: {}",
-            String::from_utf8_lossy(&checked.stderr).trim().replace('\n', "; ")
-        )
-    })
+    let parse = cmd(shell, ["-n"]).stdin_bytes(text.as_str()).stderr_capture().stdout_null().unchecked();
+    let parsed = parse.run().map_err(|error| format!("{mode}: {shell} could not be started: {error}"))?;
+    if parsed.status.success() {
+        return Ok(Vec::new());
+    }
+    let said = String::from_utf8_lossy(&parsed.stderr).trim().replace('\n', "; ");
+    Ok(vec![format!("{mode}: {shell} -n says: {said}")])
 }
 
 /// Interpolations become empty and escapes what they stand for; enough for a shell's parser.

@@ -82,20 +82,32 @@ pub fn fill(template: &str, values: &Value) -> Result<String, RenderError> {
 pub fn fill_unknown(template: &str, values: &Value) -> Result<(String, Vec<String>), RenderError> {
     let mut filling = Filling::new(template, values)?;
     let mut unknown: Vec<String> = Vec::new();
+    // Kinds that the last unknown value was not tried as yet: where a text does not do, the template reckons with
+    // it or walks through it.
+    let mut kinds = [].iter();
     loop {
         let error = match filling.evaluate() {
             Ok(text) => return Ok((text, unknown)),
             Err(error) => error,
         };
-        match undefined(&error).filter(|name| !unknown.contains(name)) {
-            Some(name) => {
+        match (undefined(&error).filter(|name| !unknown.contains(name)), unknown.last()) {
+            (Some(name), _) => {
                 filling.context.declare_var(name.as_str(), noise(UNKNOWN_LENGTH));
                 unknown.push(name);
+                kinds = OTHER_KINDS.iter();
             }
-            None => return Err(invalid(error)),
+            (None, Some(name)) => match kinds.next() {
+                Some(kind) => filling.context.declare_var(name.as_str(), kind()),
+                None => return Err(invalid(error)),
+            },
+            (None, None) => return Err(invalid(error)),
         }
     }
 }
+
+/// What an unknown value can be besides a text.
+const OTHER_KINDS: [fn() -> hcl::Value; 3] =
+    [|| 1.into(), || true.into(), || hcl::Value::Array(vec!["x".into()])];
 
 struct Filling<'a> {
     template: hcl::Template,
