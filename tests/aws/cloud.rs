@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -51,8 +51,6 @@ pub struct Cloud {
     pub sandbox: Sandbox,
     pub tools: &'static Tools,
     background: Vec<Child>,
-    /// What an account has from its beginning.
-    baseline: Value,
 }
 
 /// How instances boot.
@@ -68,7 +66,7 @@ impl Cloud {
     pub fn new(tools: &'static Tools, boots: &Boots) -> Cloud {
         let world = World::new(&[METADATA, ORCHESTRATOR]).expect("another one was possible");
         let (sandbox, background) = (Sandbox::new(), Vec::new());
-        let mut cloud = Cloud { world, sandbox, tools, background, baseline: Value::Null };
+        let mut cloud = Cloud { world, sandbox, tools, background };
         cloud.start(boots);
         cloud
     }
@@ -81,9 +79,12 @@ impl Cloud {
         let proxy = [&python("aws_proxy.py"), "--target", MOTO, "--port", "5001"];
         self.background("proxy", "python3", &proxy);
         self.first_words("proxy", |said| said.ends_with('\n').then_some(()));
-        self.baseline = wait_for("moto", || self.inventory());
+        wait_for("moto", || self.inventory());
         let bucket = self.curl(&["-X", "PUT", &format!("{MOTO}/results")]);
         assert!(bucket.contains("results") || bucket.is_empty(), "{bucket}");
+        // What an account has from its beginning.
+        let baseline = self.inventory().expect("moto answers");
+        self.sandbox.file("baseline.json", &baseline.to_string());
 
         let machines = self.path("machines").display().to_string();
         let network = format!("AWS_ENDPOINT_URL={PROXY}");
@@ -155,10 +156,14 @@ impl Cloud {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// What is there, by region and kind; `None` while nobody answers.
-    fn inventory(&self) -> Option<Value> {
+    /// What is there that was not there at the beginning, by region and kind; `None` while nobody answers.
+    pub fn inventory(&self) -> Option<Value> {
         let booter = repository("tests/common/cloud/booter.py").display().to_string();
+        let baseline = self.path("baseline.json").display().to_string();
         let mut arguments = vec![booter.as_str(), "--endpoint", MOTO, "--inventory"];
+        if Path::new(&baseline).exists() {
+            arguments.extend(["--besides", &baseline]);
+        }
         arguments.extend(REGIONS.iter().flat_map(|region| ["--region", *region]));
         let output = self.command("python3", &arguments).output().expect("python starts");
         output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
@@ -205,18 +210,8 @@ impl Cloud {
 
     /// Nothing is there that was not there at the beginning.
     pub fn assert_nothing_is_left(&self) {
-        let mut now = self.inventory().expect("moto answers");
-        let ids = |value: &Value| -> Vec<String> {
-            value.as_array().into_iter().flatten().map(|id| id.as_str().unwrap().to_owned()).collect()
-        };
-        for (place, kinds) in now.as_object_mut().unwrap() {
-            for (kind, found) in kinds.as_object_mut().unwrap() {
-                let before = ids(&self.baseline[place][kind]);
-                let left: Vec<String> =
-                    ids(found).into_iter().filter(|id| !before.contains(id) && id != "results").collect();
-                assert!(left.is_empty(), "left in {place}: {kind} {left:?}: {}", self.logs());
-            }
-        }
+        let left = self.inventory().expect("moto answers");
+        assert_eq!(left, serde_json::json!({}), "left: {}", self.logs());
         let hosts = std::fs::read_dir(self.path("hosts")).into_iter().flatten().flatten();
         for run in hosts.flat_map(|run| std::fs::read_dir(run.path()).into_iter().flatten().flatten()) {
             let left = std::fs::read_dir(run.path()).into_iter().flatten().count();

@@ -12,9 +12,9 @@ it was made. FOLDER/booted has a line for each boot: id, region and type.
                 the task runner's program
     --program   stands on every machine, before this system's programs
 
-    booter.py --endpoint URL --inventory --region ...
+    booter.py --endpoint URL --inventory [--besides FILE] --region ...
 
-prints what is there, as JSON: ids by region and kind.
+prints what is there, as JSON: ids by region and kind. With FILE, an earlier inventory, only what has come since.
 """
 
 import argparse
@@ -116,11 +116,15 @@ def main():
     arguments.add_argument("--region", action="append", required=True)
     arguments.add_argument("--machines", type=Path)
     arguments.add_argument("--inventory", action="store_true")
+    arguments.add_argument("--besides", type=Path)
     for name in ["--stall", "--program", "--environment"]:
         arguments.add_argument(name, action="append", default=[])
     arguments = arguments.parse_args()
     if arguments.inventory:
-        print(json.dumps(ec2.inventory(arguments.endpoint, arguments.region)))
+        there = ec2.inventory(arguments.endpoint, arguments.region)
+        if arguments.besides:
+            there = ec2.besides(there, json.loads(arguments.besides.read_text()))
+        print(json.dumps(there))
         return
     booter = Booter(arguments)
     threading.Thread(target=metadata.serve, args=(booter.whose,), daemon=True).start()

@@ -57,6 +57,16 @@ class Client:
         return self.attribute(id, "userData")
 
     def shutdown_behavior(self, id):
+        """What powering off does: as the launch template says, if there is one, which moto's instance does not tell."""
+        tags = self.call("DescribeTags", **{"Filter.1.Name": "resource-id", "Filter.1.Value.1": id}).iterfind("tagSet/item")
+        tags = {tag.findtext("key"): tag.findtext("value") for tag in tags}
+        template, version = (tags.get(f"aws:ec2launchtemplate:{part}") for part in ("id", "version"))
+        if template:
+            asked = {"LaunchTemplateId": template, "LaunchTemplateVersion.1": version}
+            found = self.call("DescribeLaunchTemplateVersions", **asked)
+            path = "launchTemplateVersionSet/item/launchTemplateData/instanceInitiatedShutdownBehavior"
+            if said := found.findtext(path):
+                return said
         return self.attribute(id, "instanceInitiatedShutdownBehavior")
 
 
@@ -89,3 +99,13 @@ def inventory(endpoint, regions):
     there["global"] = {kind: sorted(element.text for element in elements) for kind, elements in named.items()}
     return there
 
+
+def besides(now, before):
+    """What of an inventory is not in an earlier one; places and kinds that hold nothing new are left out."""
+    new = {}
+    for place, kinds in now.items():
+        known = before.get(place, {})
+        found = {kind: [id for id in ids if id not in known.get(kind, [])] for kind, ids in kinds.items()}
+        if found := {kind: ids for kind, ids in found.items() if ids}:
+            new[place] = found
+    return new
