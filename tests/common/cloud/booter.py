@@ -45,6 +45,9 @@ class Booter:
     def look(self):
         for client in self.clients:
             for instance in client.instances():
+                if instance.id in self.machines:
+                    # moto shows an instance before its profile.
+                    self.machines[instance.id].instance = instance
                 if instance.state in ("pending", "running") and instance.id not in self.seen:
                     self.seen.add(instance.id)
                     self.boot(client, instance)
