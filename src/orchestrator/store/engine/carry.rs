@@ -84,7 +84,8 @@ impl<B: Backend> Writer<B> {
 
     /// Keeps the answer back until what it tells of is durable. That may be what others have changed.
     fn hold<T: Send + 'static>(&mut self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
-        self.due |= self.state.is_due();
+        let due = self.state().is_due();
+        self.due |= due;
         match outcome {
             Ok(answer) => {
                 self.held.push(Box::new(HeldAnswer { reply, answer }));
@@ -114,7 +115,7 @@ impl<B: Backend> Writer<B> {
         if B::SHARED || answer.is_err() {
             return self.hold(reply, Ok(answer));
         }
-        self.beats_since.get_or_insert_with(Instant::now);
+        self.state().beats_since.get_or_insert_with(Instant::now);
         self.outlets.stats.note_unsaved_beats(true);
         send(reply, answer);
         Ok(())
@@ -122,9 +123,9 @@ impl<B: Backend> Writer<B> {
 
     async fn create_run(&mut self, run: Box<CreateRun>, spec: String) -> Outcome<(RunView, bool)> {
         if let Some(key) = self.find_run(&run.run_id).await? {
-            let known = self.state.run(key);
-            if known.row.spec == spec {
-                return Ok(Ok((known.view(), false)));
+            let known = |run: &RunState| (run.row.spec == spec).then(|| run.view());
+            if let Some(view) = known(self.state().run(key)) {
+                return Ok(Ok((view, false)));
             }
             let why = format!("the run `{}` exists with another specification", run.run_id);
             return Ok(Err(StoreError::refused(ErrorCode::RunConflict, why)));
@@ -134,7 +135,7 @@ impl<B: Backend> Writer<B> {
         // While no run is under way nothing is noted: the time until now does not count as away.
         self.backend.save_alive(now).await?;
         let view = state.view();
-        self.state.insert(state);
+        self.state().insert(state);
         Ok(Ok((view, true)))
     }
 
@@ -164,14 +165,15 @@ impl<B: Backend> Writer<B> {
         let now = self.clock.now_ms();
         let away = self.away(now).await?;
         let mut all = Swept::default();
-        for run in self.state.runs_mut() {
+        for run in self.state().runs_mut() {
             run.extend_leases(away, now);
             let swept = run.sweep(now);
             all.leases_lost += swept.leases_lost;
             all.tasks_unclaimed += swept.tasks_unclaimed;
         }
         self.save_bulk().await?;
-        if self.state.any_running() {
+        let any_running = self.state().any_running();
+        if any_running {
             self.backend.save_alive(now).await?;
             // What was alive until now includes its beats.
             (self.due, self.with_beats) = (true, true);
@@ -200,7 +202,7 @@ impl<B: Backend> Writer<B> {
 
     /// What ended in bulk is written before the next command may load one of these rows.
     async fn save_bulk(&mut self) -> Result<(), BackendError> {
-        let ended = self.state.with_bulk();
+        let ended = self.state().with_bulk();
         if B::SHARED {
             for key in ended {
                 self.save(key, Take::All).await?;
@@ -214,22 +216,28 @@ impl<B: Backend> Writer<B> {
 
     async fn claim(&mut self, id: &RunId, claim: &ClaimRequest) -> Outcome<Claimed> {
         let Some(key) = self.find_run(id).await? else { return Ok(no_run(id)) };
-        for group in self.state.run(key).groups_for(claim) {
+        let groups = self.state().run(key).groups_for(claim);
+        for group in groups {
             self.refill(key, group).await?;
         }
         let now = self.clock.now_ms();
-        Ok(Ok(self.state.run(key).claim(claim, now)))
+        Ok(Ok(self.state().run(key).claim(claim, now)))
     }
 
     async fn refill(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {
-        while self.state.run(key).needs_refill(group) {
-            let from = self.state.run(key).groups[group].fetched_to;
-            let from = from.max(self.state.run(key).groups[group].head);
+        loop {
+            let from = {
+                let mut state = self.state();
+                let run = state.run(key);
+                if !run.needs_refill(group) {
+                    return Ok(());
+                }
+                run.groups[group].fetched_to.max(run.groups[group].head)
+            };
             let rows = self.backend.load_pending(key, group, from, FETCH).await?;
             let done = rows.len() < FETCH as usize;
-            self.state.run(key).refill(group, rows, done);
+            self.state().run(key).refill(group, rows, done);
         }
-        Ok(())
     }
 
     async fn on_task(&mut self, scope: &Scope, id: TaskId, call: TaskCall) -> Result<(), BackendError> {
@@ -242,80 +250,92 @@ impl<B: Backend> Writer<B> {
             Err(cause) => return Err(cause),
         };
         let now = self.clock.now_ms();
-        let run = self.state.run(key);
         match call {
             TaskCall::Heartbeat(beat, reply) => {
                 count(&self.outlets.stats.heartbeats, 1);
-                let answer = run.heartbeat(id, &beat, now);
+                let answer = self.state().run(key).heartbeat(id, &beat, now);
                 self.answer_beat(reply, answer)
             }
             TaskCall::Lease(fence, reply) => {
-                let answer = run.lease_info(id, fence);
+                let answer = self.state().run(key).lease_info(id, fence);
                 self.hold(reply, Ok(answer))
             }
             TaskCall::RecordUpload(fence, upload, reply) => {
-                let answer = run.record_upload(id, fence, upload, now);
+                let answer = self.state().run(key).record_upload(id, fence, upload, now);
                 self.hold(reply, Ok(answer))
             }
             TaskCall::Complete(request, reply) => {
                 count(&self.outlets.stats.completions, 1);
-                let answer = run.complete(id, &request, now).map(|()| shown(run, id));
-                self.hold(reply, Ok(answer))
+                self.end_attempt(key, id, reply, |run| run.complete(id, &request, now))
             }
             TaskCall::Fail(request, reply) => {
-                let answer = run.fail(id, &request, now).map(|()| shown(run, id));
-                self.hold(reply, Ok(answer))
+                self.end_attempt(key, id, reply, |run| run.fail(id, &request, now))
             }
             TaskCall::Release(request, reply) => {
-                let answer = run.release(id, &request, now).map(|()| shown(run, id));
-                self.hold(reply, Ok(answer))
+                self.end_attempt(key, id, reply, |run| run.release(id, &request, now))
             }
         }
     }
 
+    /// Carries out a call that ends an attempt, and answers with the task as it is then.
+    fn end_attempt(
+        &mut self,
+        key: RunKey,
+        id: TaskId,
+        reply: Reply<TaskView>,
+        rule: impl FnOnce(&mut RunState) -> Result<(), StoreError>,
+    ) -> Result<(), BackendError> {
+        let answer = {
+            let mut state = self.state();
+            let run = state.run(key);
+            rule(run).map(|()| view::task_in(run, &run.tasks[&id]))
+        };
+        self.hold(reply, Ok(answer))
+    }
+
     /// Loads the task and its run, and checks that the caller may speak of them.
     async fn find_task(&mut self, scope: &Scope, id: TaskId) -> Outcome<RunKey> {
-        let loaded = self.state.key_of_task(id);
+        let loaded = self.state().key_of_task(id);
         let key = match loaded {
             Some(key) => Some(key),
-            None => self.backend.load_run(FindRun::OfTask(id)).await?.map(|run| self.state.insert(run)),
+            None => self.backend.load_run(FindRun::OfTask(id)).await?.map(|run| self.state().insert(run)),
         };
         let unknown = || StoreError::refused(ErrorCode::NotFound, format!("there is no task {id}"));
         let Some(key) = key else { return Ok(Err(unknown())) };
+        let owner = self.state().run(key).row.id.clone();
         if let Scope::Run(run) = scope
-            && *run != self.state.run(key).row.id
+            && *run != owner
         {
             let why = format!("this key is for the run `{run}`, task {id} is of another");
             return Ok(Err(StoreError::refused(ErrorCode::Forbidden, why)));
         }
-        if !self.state.run(key).tasks.contains_key(&id) {
+        let is_there = self.state().run(key).tasks.contains_key(&id);
+        if !is_there {
             let Some(task) = self.backend.load_task(id).await? else { return Ok(Err(unknown())) };
-            self.state.run(key).take_in(task);
-            self.state.visited(key, id);
+            let mut state = self.state();
+            state.run(key).take_in(task);
+            state.visited(key, id);
         }
         Ok(Ok(key))
     }
 
     async fn on_run<T>(&mut self, id: &RunId, rule: impl FnOnce(&mut RunState) -> T) -> Outcome<T> {
         match self.find_run(id).await? {
-            Some(key) => Ok(Ok(rule(self.state.run(key)))),
+            Some(key) => Ok(Ok(rule(self.state().run(key)))),
             None => Ok(no_run(id)),
         }
     }
 
     async fn find_run(&mut self, id: &RunId) -> Result<Option<RunKey>, BackendError> {
-        if let Some(key) = self.state.key_of(id) {
-            return Ok(Some(key));
+        let loaded = self.state().key_of(id);
+        if loaded.is_some() {
+            return Ok(loaded);
         }
         let run = self.backend.load_run(FindRun::Id(id)).await?;
-        Ok(run.map(|run| self.state.insert(run)))
+        Ok(run.map(|run| self.state().insert(run)))
     }
 }
 
 fn no_run<T>(id: &RunId) -> Result<T, StoreError> {
     Err(StoreError::refused(ErrorCode::NotFound, format!("there is no run `{id}`")))
-}
-
-fn shown(run: &RunState, id: TaskId) -> TaskView {
-    view::task_in(run, &run.tasks[&id])
 }

@@ -1,9 +1,10 @@
 //! The rows that the writer holds in memory: every run that has not ended, and runs that were just asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use crate::api::{RunId, TaskId};
-use crate::orchestrator::store::rules::{RunKey, RunState};
+use crate::orchestrator::store::rules::{Changes, RunKey, RunState, Take};
 
 #[derive(Debug, Default)]
 pub struct State {
@@ -18,6 +19,8 @@ pub struct State {
     visitors: Vec<(RunKey, TaskId)>,
     /// Runs that may have unsaved changes.
     touched: BTreeSet<RunKey>,
+    /// Since when there are heartbeats that were answered and not saved.
+    pub beats_since: Option<Instant>,
 }
 
 impl State {
@@ -60,14 +63,20 @@ impl State {
         self.runs.get_mut(&key).expect("keys are taken from the state they are used on")
     }
 
+    /// Takes out what is to be saved of one run now, and notes which of its rows are not needed any more then.
+    pub fn take_changes(&mut self, key: RunKey, take: Take) -> Changes {
+        let run = self.runs.get_mut(&key).expect("keys are taken from the state they are used on");
+        let changes = run.take_changes(take);
+        if run.dirty.is_empty() {
+            self.touched.remove(&key);
+        }
+        self.visitors.extend(changes.tasks.iter().chain(&changes.beats).map(|task| (key, task.id)));
+        changes
+    }
+
     /// Runs that may have unsaved changes, by key.
     pub fn touched(&self) -> Vec<RunKey> {
         self.touched.iter().copied().collect()
-    }
-
-    /// The run has no unsaved changes.
-    pub fn untouched(&mut self, key: RunKey) {
-        self.touched.remove(&key);
     }
 
     /// Whether anything waits to be saved that may not wait for the heartbeats.

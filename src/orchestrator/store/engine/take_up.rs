@@ -11,7 +11,7 @@ use super::writer::{OTHERS_ARE_THERE_MS, Writer};
 impl<B: Backend> Writer<B> {
     /// The first transaction, in which the last orchestrator's work is taken up.
     pub async fn resume(&mut self) -> Result<(), BackendError> {
-        self.backend.begin(&mut self.state).await?;
+        self.begin().await?;
         self.take_up(if B::SHARED { OTHERS_ARE_THERE_MS } else { 0 }).await?;
         self.save_all(Take::All).await?;
         let committed = match self.backend.commit().await? {
@@ -30,7 +30,7 @@ impl<B: Backend> Writer<B> {
             self.clock.not_before(last_alive);
             let now = self.clock.now_ms();
             if now - last_alive > least {
-                for run in self.state.runs_mut() {
+                for run in self.state().runs_mut() {
                     run.extend_leases(now - last_alive, now);
                 }
             }
@@ -44,14 +44,13 @@ impl<B: Backend> Writer<B> {
 
     async fn load_running(&mut self) -> Result<(), BackendError> {
         for key in self.backend.running().await? {
-            if !self.state.contains(key)
-                && let Some(run) = self.backend.load_run(FindRun::Key(key)).await?
-            {
+            let is_there = self.state().contains(key);
+            if !is_there && let Some(run) = self.backend.load_run(FindRun::Key(key)).await? {
                 info!(run.id = %run.row.id, leases = run.held.len(), "loaded a run that has not ended");
-                self.state.insert(run);
+                self.state().insert(run);
             }
         }
-        self.state.loaded = true;
+        self.state().loaded = true;
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! The loop: carry out what has gathered, hand the changes over to be committed, answer when they are durable.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::error;
 
 use crate::orchestrator::store::clock::{Clock, Millis};
@@ -35,7 +35,10 @@ pub struct Outlets {
 
 pub struct Writer<B> {
     pub(super) backend: B,
-    pub(super) state: State,
+    /// Shared with the handle, which carries out heartbeats by itself. Never locked across an `await`.
+    state: Arc<Mutex<State>>,
+    /// Told when a heartbeat was carried out and none was unsaved.
+    first_beat: Arc<Notify>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outlets: Outlets,
     /// Answers that wait for the next commit.
@@ -44,8 +47,6 @@ pub struct Writer<B> {
     pub(super) due: bool,
     /// The next commit takes heartbeats, too.
     pub(super) with_beats: bool,
-    /// Since when there are heartbeats that were answered and not saved.
-    pub(super) beats_since: Option<Instant>,
     /// A transaction is open that keeps others out: it must end with this batch.
     in_turn: bool,
     under_way: Option<UnderWay>,
@@ -73,27 +74,48 @@ enum Next {
     Landed(Result<Committed, BackendError>),
     Commands,
     Beats,
+    /// There is a time now at which the beats are due.
+    FirstBeat,
     /// Nobody is left who could ask for anything.
     End,
 }
 
 impl<B: Backend> Writer<B> {
-    pub fn new(backend: B, clock: Arc<dyn Clock>, outlets: Outlets) -> Writer<B> {
+    pub fn new(
+        backend: B,
+        clock: Arc<dyn Clock>,
+        outlets: Outlets,
+        state: Arc<Mutex<State>>,
+        first_beat: Arc<Notify>,
+    ) -> Writer<B> {
         Writer {
             backend,
-            state: State::default(),
+            state,
+            first_beat,
             clock,
             outlets,
             held: Vec::new(),
             due: false,
             with_beats: false,
-            beats_since: None,
             in_turn: false,
             under_way: None,
             failures: 0,
             queue_changed: false,
             last_sweep: None,
         }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a transaction. Where others write too, the backend brings the rows up to date, and nobody else looks at
+    /// them meanwhile.
+    pub(super) async fn begin(&mut self) -> Result<(), BackendError> {
+        let mut state = std::mem::take(&mut *self.state());
+        let begun = self.backend.begin(&mut state).await;
+        *self.state() = state;
+        begun
     }
 
     pub async fn serve(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -109,6 +131,7 @@ impl<B: Backend> Writer<B> {
                     }
                 }
                 Next::Beats => self.due = true,
+                Next::FirstBeat => continue,
                 Next::End => break,
             }
             self.go_on().await;
@@ -130,7 +153,8 @@ impl<B: Backend> Writer<B> {
         commands: &mut mpsc::UnboundedReceiver<Command>,
         batch: &mut Vec<Command>,
     ) -> Next {
-        let beats_at = self.beats_since.filter(|_| self.under_way.is_none()).map(|since| since + BEATS_WAIT);
+        let beats_since = self.state().beats_since;
+        let beats_at = beats_since.filter(|_| self.under_way.is_none()).map(|since| since + BEATS_WAIT);
         let under_way = &mut self.under_way;
         tokio::select! {
             biased;
@@ -139,6 +163,7 @@ impl<B: Backend> Writer<B> {
             () = tokio::time::sleep_until(beats_at.unwrap_or_else(Instant::now).into()), if beats_at.is_some() => {
                 Next::Beats
             }
+            () = self.first_beat.notified(), if beats_since.is_none() => Next::FirstBeat,
         }
     }
 
@@ -182,11 +207,12 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn carry_out_all(&mut self, batch: &mut Vec<Command>) -> Result<(), BackendError> {
-        self.backend.begin(&mut self.state).await?;
+        self.begin().await?;
         self.in_turn = B::SHARED;
         // Taken from the end, so that those not reached stay where they are if the batch fails.
         batch.reverse();
-        if !self.state.loaded {
+        let loaded = self.state().loaded;
+        if !loaded {
             self.take_up(OTHERS_ARE_THERE_MS).await?;
         }
         while let Some(command) = batch.pop() {
@@ -203,7 +229,7 @@ impl<B: Backend> Writer<B> {
         if self.due || self.in_turn {
             self.hand_over().await;
         } else {
-            self.state.tidy();
+            self.state().tidy();
             settle(&mut self.held, None);
         }
     }
@@ -211,11 +237,11 @@ impl<B: Backend> Writer<B> {
     /// Starts the commit of everything that is unsaved.
     async fn hand_over(&mut self) {
         (self.due, self.in_turn) = (false, false);
-        let overdue = self.beats_since.is_some_and(|since| since.elapsed() >= BEATS_WAIT);
+        let overdue = self.state().beats_since.is_some_and(|since| since.elapsed() >= BEATS_WAIT);
         let with_beats = std::mem::take(&mut self.with_beats) || overdue || B::SHARED;
         let take = if with_beats { Take::All } else { Take::AllButBeats };
         if with_beats {
-            self.beats_since = None;
+            self.state().beats_since = None;
         }
         let started = Instant::now();
         let commit = match self.save_all(take).await {
@@ -251,8 +277,9 @@ impl<B: Backend> Writer<B> {
             count(&self.outlets.stats.commits, 1);
             self.outlets.stats.commit_latency.observe(waiting.started.elapsed());
         }
-        self.state.tidy();
-        self.outlets.stats.note_unsaved_beats(self.beats_since.is_some());
+        self.state().tidy();
+        let unsaved_beats = self.state().beats_since.is_some();
+        self.outlets.stats.note_unsaved_beats(unsaved_beats);
         self.publish(committed, waiting.queue_changed);
         settle(&mut waiting.held, None);
     }
@@ -280,10 +307,9 @@ impl<B: Backend> Writer<B> {
         count(&self.outlets.stats.failed_commits, 1);
         self.failures += 1;
         self.backend.rollback().await;
-        self.state.clear();
+        self.state().clear();
         self.queue_changed = false;
         (self.due, self.in_turn) = (false, false);
-        self.beats_since = None;
         settle(&mut self.held, Some(&Arc::new(BatchFailed(cause))));
     }
 
@@ -304,7 +330,8 @@ impl<B: Backend> Writer<B> {
     }
 
     pub(super) async fn save_all(&mut self, take: Take) -> Result<(), BackendError> {
-        for key in self.state.touched() {
+        let touched = self.state().touched();
+        for key in touched {
             self.save(key, take).await?;
         }
         Ok(())
@@ -312,20 +339,11 @@ impl<B: Backend> Writer<B> {
 
     /// Saves one run's changes and notes which of its rows are not needed any more.
     pub(super) async fn save(&mut self, key: RunKey, take: Take) -> Result<(), BackendError> {
-        let run = self.state.run(key);
-        if run.dirty.is_empty() {
-            self.queue_changed |= std::mem::take(&mut run.dirty.queue);
-            self.state.untouched(key);
-            return Ok(());
-        }
-        let changes = run.take_changes(take);
-        if run.dirty.is_empty() {
-            self.state.untouched(key);
-        }
+        let changes = self.state().take_changes(key, take);
         self.queue_changed |= changes.queue;
         count(&self.outlets.stats.leases_lost, changes.leases_lost);
-        for task in changes.tasks.iter().chain(&changes.beats) {
-            self.state.visited(key, task.id);
+        if changes.is_empty() {
+            return Ok(());
         }
         self.backend.save(changes).await
     }

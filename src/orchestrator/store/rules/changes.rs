@@ -113,6 +113,21 @@ impl Dirty {
     }
 }
 
+impl Changes {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.row.is_none()
+            && self.tasks.is_empty()
+            && self.beats.is_empty()
+            && self.attempts.is_empty()
+            && self.bulk.is_empty()
+            && self.groups.is_empty()
+            && self.hosts.is_empty()
+            && self.runners.is_empty()
+            && self.events.is_empty()
+    }
+}
+
 impl RunState {
     /// Takes out what is to be saved now; what stays is dirty still.
     pub fn take_changes(&mut self, take: Take) -> Changes {

@@ -149,7 +149,7 @@ pub struct RunnerRow {
     pub saved_at: Millis,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewEvent {
     pub at: Millis,
     pub kind: EventKind,

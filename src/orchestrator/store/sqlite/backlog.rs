@@ -26,6 +26,12 @@ const MANY: usize = 16_384;
 /// With so many changes waiting commits wait for the tables: bounds memory to some tens of megabytes.
 const TOO_MANY: usize = 4 * MANY;
 
+/// After so many changes the tables are brought to disk, which the journal waits for to begin a file anew: some
+/// seconds of a busy orchestrator. Not more often, since the disk then keeps commits waiting as well.
+const WORTH_A_SYNC: usize = 2 * MANY;
+/// How long the tables rest between two pieces of work that nobody waits for.
+const REST: Duration = Duration::from_millis(1);
+
 /// The tables could not take in what was committed. It is safe in the journal.
 #[derive(Debug, Clone)]
 pub struct NotTakenIn(Arc<BackendError>);
@@ -71,8 +77,11 @@ struct State {
     rows: usize,
     /// Newest record that was added.
     added: u64,
-    /// Newest record that the tables have, on disk.
+    /// Newest record that the tables have, and that they have on disk.
     taken_in: u64,
+    kept: u64,
+    /// Changes that the tables have, and maybe not on disk.
+    rows_at_risk: usize,
     /// Events that the tables do not have yet.
     events: VecDeque<Arc<EventBatch>>,
     inserts: VecDeque<Insert>,
@@ -85,7 +94,7 @@ struct State {
 impl Backlog {
     /// For tables that have, on disk, everything up to the record `taken_in`.
     pub fn new(taken_in: u64) -> Backlog {
-        let state = State { added: taken_in, taken_in, ..State::default() };
+        let state = State { added: taken_in, taken_in, kept: taken_in, ..State::default() };
         Backlog { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -129,7 +138,7 @@ impl Backlog {
         while state.rows >= TOO_MANY && state.failure.is_none() && !state.ended {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(state.taken_in)
+        Ok(state.kept)
     }
 
     /// Waits until the tables have everything that was added.
@@ -148,7 +157,7 @@ impl Backlog {
     /// tables are read, so that none is missed.
     pub fn events(&self, run: Option<RunKey>, after: i64) -> Vec<Arc<EventBatch>> {
         let wanted =
-            |events: &&Arc<EventBatch>| events.last > after && run.is_none_or(|run| run == events.run);
+            |events: &&Arc<EventBatch>| events.last() > after && run.is_none_or(|run| run == events.run);
         self.lock().events.iter().filter(wanted).cloned().collect()
     }
 
@@ -183,15 +192,39 @@ impl Backlog {
         }
     }
 
-    /// The tables have taken in `work`; on disk.
+    /// Between two pieces of work: leaves the CPU to others for a moment, unless somebody waits for the tables.
+    pub fn rest(&self) {
+        let state = self.lock();
+        let hurry =
+            state.rows >= MANY || !state.waiters.is_empty() || !state.inserts.is_empty() || state.ended;
+        if !hurry {
+            drop(self.changed.wait_timeout(state, REST));
+        }
+    }
+
+    /// The newest record that the tables have, when it is time to bring it to disk.
+    pub fn to_be_kept(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.rows_at_risk >= WORTH_A_SYNC).then_some(state.taken_in)
+    }
+
+    /// The tables have everything up to this record on disk.
+    pub fn kept(&self, number: u64) {
+        let mut state = self.lock();
+        (state.kept, state.rows_at_risk) = (number, 0);
+    }
+
+    /// The tables have taken in `work`.
     pub fn taken_in(&self, work: VecDeque<Work>) {
         let mut state = self.lock();
-        state.rows -= work.iter().map(|work| work.rows).sum::<usize>();
+        let rows = work.iter().map(|work| work.rows).sum::<usize>();
+        state.rows -= rows;
+        state.rows_at_risk += rows;
         if let Some(last) = work.back() {
             state.taken_in = last.newest;
         }
-        let newest_event = work.iter().flat_map(|work| &work.events).map(|events| events.last).max();
-        while state.events.front().is_some_and(|events| Some(events.last) <= newest_event) {
+        let newest_event = work.iter().flat_map(|work| &work.events).map(|events| events.last()).max();
+        while state.events.front().is_some_and(|events| Some(events.last()) <= newest_event) {
             state.events.pop_front();
         }
         state.failure = None;

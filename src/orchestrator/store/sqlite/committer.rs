@@ -8,6 +8,7 @@ use crate::orchestrator::store::engine::{BackendError, Committed};
 
 use super::backlog::Backlog;
 use super::journal::Journal;
+use super::prompt::take_short_turns;
 use super::record::Commit;
 
 /// One commit that is asked for.
@@ -25,6 +26,7 @@ pub struct Committer {
 impl Committer {
     /// Works until nobody can ask for anything any more.
     pub fn work(&mut self, jobs: mpsc::Receiver<Job>) {
+        take_short_turns();
         for Job { commit, reply } in jobs {
             let added = self.commit(commit);
             let outcome = added.map(|(commit, number, committed)| {
@@ -39,7 +41,7 @@ impl Committer {
 
     fn commit(&mut self, mut commit: Commit) -> Result<(Commit, u64, Committed), BackendError> {
         let kept = self.backlog.ready()?;
-        let newest = commit.number_events(self.newest_event)?;
+        let newest = commit.number_events(self.newest_event);
         let number = self.journal.append(kept, |buffer| commit.write(buffer))?;
         let newest_event = Some(newest).filter(|newest| *newest != self.newest_event);
         self.newest_event = newest;

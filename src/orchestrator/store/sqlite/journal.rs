@@ -5,7 +5,7 @@
 //! that a sync soon does not change a file's size any more. A record is
 //!
 //! ```text
-//!  magic 4 B │ database 8 B │ number 8 B │ length 4 B │ CRC-32 4 B │ JSON
+//!  magic 4 B │ database 8 B │ number 8 B │ length 4 B │ CRC-32 4 B │ commit
 //! ```
 //!
 //! Numbers follow each other without a gap, so what an earlier lap left behind a newer record is known by its number.
@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 
-/// The format of the records, too: a new one gets another number at the end.
-const MAGIC: [u8; 4] = *b"bj\0\x01";
+/// Number of the format of the records; see [`super::record`].
+pub const FORMAT: u8 = 1;
+const MAGIC: [u8; 4] = [b'b', b'j', 0, FORMAT];
 const HEADER: usize = 28;
 /// Size from which on a file is left for the other one, if that is free. It is filled ahead to this size: a sync of
 /// a file that grows waits for the file system's own journal as well (0.3 ms rather than 0.17 ms on ext4).
@@ -43,7 +44,7 @@ pub enum JournalError {
 #[derive(Debug)]
 pub struct Record {
     pub number: u64,
-    pub text: Vec<u8>,
+    pub commit: Vec<u8>,
 }
 
 /// The writing end.
@@ -126,8 +127,8 @@ fn records_of(path: &Path, bytes: &[u8], id: i64) -> Result<Vec<Record>, Journal
         let field = |from: usize| <[u8; 8]>::try_from(&header[from..from + 8]).expect("is eight bytes long");
         let length = u32::from_le_bytes(header[20..24].try_into().expect("is four bytes long")) as usize;
         let sum = u32::from_le_bytes(header[24..28].try_into().expect("is four bytes long"));
-        let Some((text, after)) = after.split_at_checked(length) else { break };
-        if header[..3] != MAGIC[..3] || checksum(&header[..24], text) != sum {
+        let Some((commit, after)) = after.split_at_checked(length) else { break };
+        if header[..3] != MAGIC[..3] || checksum(&header[..24], commit) != sum {
             break;
         }
         if header[3] != MAGIC[3] {
@@ -140,16 +141,16 @@ fn records_of(path: &Path, bytes: &[u8], id: i64) -> Result<Vec<Record>, Journal
         if records.last().is_some_and(|earlier| number != earlier.number + 1) {
             break;
         }
-        records.push(Record { number, text: text.to_owned() });
+        records.push(Record { number, commit: commit.to_owned() });
         rest = after;
     }
     Ok(records)
 }
 
-fn checksum(header: &[u8], text: &[u8]) -> u32 {
+fn checksum(header: &[u8], commit: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(header);
-    sum.update(text);
+    sum.update(commit);
     sum.finalize()
 }
 
@@ -186,7 +187,7 @@ impl Journal {
     pub fn append(
         &mut self,
         kept: u64,
-        write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<u64> {
         let number = self.next;
         self.buffer.clear();
@@ -206,13 +207,13 @@ impl Journal {
     }
 
     fn head(&mut self, number: u64) -> io::Result<()> {
-        let (header, text) = self.buffer.split_at_mut(HEADER);
-        let length = u32::try_from(text.len()).map_err(io::Error::other)?;
+        let (header, commit) = self.buffer.split_at_mut(HEADER);
+        let length = u32::try_from(commit.len()).map_err(io::Error::other)?;
         header[..4].copy_from_slice(&MAGIC);
         header[4..12].copy_from_slice(&self.database.to_le_bytes());
         header[12..20].copy_from_slice(&number.to_le_bytes());
         header[20..24].copy_from_slice(&length.to_le_bytes());
-        let sum = checksum(&header[..24], text);
+        let sum = checksum(&header[..24], commit);
         header[24..28].copy_from_slice(&sum.to_le_bytes());
         Ok(())
     }
@@ -251,7 +252,7 @@ mod tests {
 
     fn texts(database: &Path, applied: u64) -> Vec<String> {
         let records = read(database, ID, applied).unwrap();
-        records.into_iter().map(|record| String::from_utf8(record.text).unwrap()).collect()
+        records.into_iter().map(|record| String::from_utf8(record.commit).unwrap()).collect()
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod journal;
 mod lock;
 mod log;
 mod open;
+mod prompt;
 mod reader;
 mod record;
 mod rows;

@@ -107,13 +107,14 @@ pub(super) fn take_in(records: Vec<Record>, saver: &mut Saver) -> Result<Option<
     let Some(newest) = records.last().map(|record| record.number) else { return Ok(None) };
     let mut work = VecDeque::from([Work::default()]);
     for record in records {
-        let commit = Commit::read(&record.text)?;
+        let commit = Commit::read(&record.commit)?;
         if work.back().is_none_or(Work::is_closed) {
             work.push_back(Work::default());
         }
         work.back_mut().expect("was put there if it was missing").add(commit, record.number);
     }
-    tables::take_in(saver, &work)?;
+    tables::take_in(saver, &work, &|| ())?;
+    saver.sync()?;
     Ok(Some(newest))
 }
 

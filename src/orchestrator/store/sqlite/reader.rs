@@ -160,14 +160,15 @@ impl Reader for SqliteReader {
             while events.len() < limit as usize
                 && let Some(row) = found.next()?
             {
-                take_events(&mut events, after, row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+                let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+                let batch: Vec<Event> = serde_json::from_str(text).map_err(StoreError::failed)?;
+                events.extend(batch.into_iter().filter(|event| event.seq > after));
             }
-            // The tables may have got them meanwhile.
-            for batch in newest {
-                if events.len() < limit as usize {
-                    take_events(&mut events, after, &batch.text)?;
-                }
-            }
+            // The tables may have got some of them meanwhile.
+            let known = events.last().map_or(after, |event| event.seq);
+            let missing = newest.iter().flat_map(|batch| batch.views()).filter(|event| event.seq > known);
+            let room = (limit as usize).saturating_sub(events.len());
+            events.extend(missing.take(room));
             events.truncate(limit as usize);
             Ok(events)
         })
@@ -194,14 +195,6 @@ impl Reader for SqliteReader {
         let copying = tokio::task::spawn_blocking(move || backup::copy(&from, &to));
         copying.await.map_err(StoreError::failed)?.map_err(StoreError::failed)
     }
-}
-
-/// Adds the events of a batch that come after those that are there, and after the number `after`.
-fn take_events(events: &mut Vec<Event>, after: i64, batch: &str) -> Read<()> {
-    let batch: Vec<Event> = serde_json::from_str(batch).map_err(StoreError::failed)?;
-    let newest = events.last().map_or(after, |event| event.seq);
-    events.extend(batch.into_iter().filter(|event| event.seq > newest));
-    Ok(())
 }
 
 /// Tasks with what their views need of their groups and runs; the columns of the task come first.

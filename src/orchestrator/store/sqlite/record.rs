@@ -1,16 +1,20 @@
-//! One commit as it stands in the journal: a line of JSON with the rows, and a line with the events of each run.
+//! One commit as it stands in the journal.
+//!
+//! In postcard's format, which is compact and quickly written; it names no fields, so whoever changes one of the
+//! types in it gives [`super::journal`] another format number.
 
+use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::{Event, RunId};
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::engine::BackendError;
-use crate::orchestrator::store::rules::{Changes, RunKey};
+use crate::orchestrator::store::rules::{Changes, NewEvent, RunKey};
 use crate::orchestrator::store::view::event_view;
 
 /// What is saved together.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Commit {
     pub changes: Vec<Changes>,
     /// The orchestrator is alive at this time.
@@ -18,66 +22,190 @@ pub struct Commit {
     pub events: Vec<Arc<EventBatch>>,
 }
 
-/// Events of one run that were saved together: those with the numbers `first` to `last`.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// Events of one run that were saved together.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct EventBatch {
     pub run: RunKey,
+    run_id: RunId,
+    /// Number of the first one; the others follow.
     pub first: i64,
-    pub last: i64,
-    /// They themselves, a JSON array.
-    #[serde(skip)]
-    pub text: String,
-}
-
-#[derive(Serialize)]
-struct Written<'a> {
-    alive: Option<Millis>,
-    changes: &'a [Changes],
-    events: Vec<&'a EventBatch>,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    alive: Option<Millis>,
-    changes: Vec<Changes>,
-    events: Vec<EventBatch>,
+    events: Vec<NewEvent>,
 }
 
 impl Commit {
     /// Numbers the events, from `newest` on; gives the number of the newest one then.
-    pub fn number_events(&mut self, mut newest: i64) -> serde_json::Result<i64> {
+    pub fn number_events(&mut self, mut newest: i64) -> i64 {
         for changes in &mut self.changes {
             let events = std::mem::take(&mut changes.events);
-            if events.is_empty() {
-                continue;
+            if !events.is_empty() {
+                let (run, run_id) = (changes.run, changes.run_id.clone());
+                let batch = EventBatch { run, run_id, first: newest + 1, events };
+                newest = batch.last();
+                self.events.push(Arc::new(batch));
             }
-            let first = newest + 1;
-            let views: Vec<_> =
-                (first..).zip(events).map(|(seq, event)| event_view(&changes.run_id, seq, event)).collect();
-            newest += i64::try_from(views.len()).unwrap_or(i64::MAX);
-            let text = serde_json::to_string(&views)?;
-            self.events.push(Arc::new(EventBatch { run: changes.run, first, last: newest, text }));
         }
-        Ok(newest)
+        newest
     }
 
-    pub fn write(&self, to: &mut Vec<u8>) -> serde_json::Result<()> {
-        let events = self.events.iter().map(|events| &**events).collect();
-        serde_json::to_writer(&mut *to, &Written { alive: self.alive, changes: &self.changes, events })?;
-        for events in &self.events {
-            to.push(b'\n');
-            to.extend_from_slice(events.text.as_bytes());
-        }
-        Ok(())
+    pub fn write(&self, to: &mut Vec<u8>) -> io::Result<()> {
+        postcard::to_io(self, to).map(|_| ()).map_err(io::Error::other)
     }
 
-    pub fn read(text: &[u8]) -> Result<Commit, BackendError> {
-        // No newline stands within JSON that serde wrote.
-        let mut lines = std::str::from_utf8(text)?.split('\n');
-        let Read { alive, changes, mut events } = serde_json::from_str(lines.next().unwrap_or_default())?;
-        for events in &mut events {
-            events.text = lines.next().ok_or("a line of events is missing")?.to_owned();
+    pub fn read(bytes: &[u8]) -> Result<Commit, postcard::Error> {
+        postcard::from_bytes(bytes)
+    }
+}
+
+impl EventBatch {
+    /// Number of the last one.
+    pub fn last(&self) -> i64 {
+        self.first + i64::try_from(self.events.len()).unwrap_or(i64::MAX) - 1
+    }
+
+    /// As the API shows them.
+    pub fn views(&self) -> impl Iterator<Item = Event> {
+        (self.first..).zip(&self.events).map(|(seq, event)| event_view(&self.run_id, seq, event.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AttemptOutcome, EventKind, HostStage, RunStatus, TaskCounts, TaskState};
+    use crate::orchestrator::store::contract::Upload;
+    use crate::orchestrator::store::rules::{
+        AttemptRow, BulkEnd, Ended, GroupChange, HeldLease, HostRow, RunChange, RunnerRow, TaskRow,
+    };
+
+    fn upload() -> Upload {
+        Upload { sha256: "5e".to_owned(), size: 7, key: "k".to_owned(), verified: true }
+    }
+
+    fn lease() -> HeldLease {
+        HeldLease {
+            runner_id: "r".into(),
+            host: "h".into(),
+            request_id: Some("q".into()),
+            claimed_at: 1,
+            expires_at: 2,
+            beat_at: Some(3),
+            status: Some("measure".into()),
+            progress: Some(0.5),
+            message: Some("m".to_owned()),
+            upload: Some(upload()),
         }
-        Ok(Commit { changes, alive, events: events.into_iter().map(Arc::new).collect() })
+    }
+
+    fn task() -> TaskRow {
+        TaskRow {
+            id: 5,
+            group: 1,
+            number: 2,
+            state: TaskState::Running,
+            fence: 3,
+            attempts: 4,
+            free: 5,
+            failures: 6,
+            lost_hosts: vec!["l".to_owned()],
+            lease: Some(lease()),
+            ended: Some(Ended {
+                fence: 2,
+                outcome: AttemptOutcome::Lost,
+                sha256: Some("5e".to_owned()),
+                runner_id: "r".into(),
+                host: "h".into(),
+            }),
+            reason: Some("poison".to_owned()),
+            error_message: Some("e".to_owned()),
+        }
+    }
+
+    fn changes() -> Changes {
+        let attempt = AttemptRow {
+            task: 5,
+            attempt: 4,
+            runner_id: "r".into(),
+            host: "h".into(),
+            outcome: AttemptOutcome::Completed,
+            claimed_at: 1,
+            ended_at: 2,
+            error_type: Some("exit".to_owned()),
+            error_message: Some("e".to_owned()),
+            upload: Some(upload()),
+            accepted: true,
+        };
+        let mut host = HostRow::new("p".to_owned(), HostStage::Ready, 9);
+        host.quick_failures.push(5);
+        let runner = RunnerRow {
+            host: "h".into(),
+            provider: "p".to_owned(),
+            instance_type: "t".to_owned(),
+            alias: Some("a".parse().unwrap()),
+            seen_at: 9,
+            gone: true,
+            saved_at: 8,
+        };
+        let event = NewEvent {
+            at: 1,
+            kind: EventKind::TaskClaimed,
+            task_id: Some(5),
+            alias: Some("a".parse().unwrap()),
+            number: Some(2),
+            attempt: Some(4),
+            host: Some("h".into()),
+            runner_id: Some("r".into()),
+            detail: Some("d".to_owned()),
+        };
+        Changes {
+            run: 1,
+            run_id: "run".parse().unwrap(),
+            row: Some(RunChange { status: RunStatus::Running, finished_at: Some(4), deadline: Some(5) }),
+            tasks: vec![task()],
+            beats: vec![TaskRow::pending(6, 0, 1)],
+            attempts: vec![attempt],
+            bulk: vec![BulkEnd { group: 0, state: TaskState::Failed, reason: "unclaimed".into() }],
+            groups: vec![GroupChange {
+                group: 0,
+                counts: TaskCounts::default(),
+                head: 6,
+                wanted_at: 7,
+                settled: true,
+            }],
+            hosts: vec![("h".into(), Some(host)), ("gone".into(), None)],
+            runners: vec![("r".into(), Some(runner))],
+            events: vec![event],
+            queue: true,
+            leases_lost: 1,
+        }
+    }
+
+    #[test]
+    fn a_commit_is_read_as_it_was_written() {
+        let mut commit = Commit { changes: vec![changes(), changes()], alive: Some(3), events: Vec::new() };
+        assert_eq!(commit.number_events(7), 9);
+        let mut bytes = Vec::new();
+        commit.write(&mut bytes).unwrap();
+        let again = Commit::read(&bytes).unwrap();
+        let rows = |commit: &Commit| (commit.changes[0].tasks.clone(), commit.changes[1].attempts.clone());
+        assert_eq!(rows(&again), rows(&commit));
+        let numbers: Vec<i64> =
+            again.events.iter().flat_map(|batch| batch.views()).map(|event| event.seq).collect();
+        assert_eq!(numbers, [8, 9]);
+        let mut twice = Vec::new();
+        again.write(&mut twice).unwrap();
+        assert_eq!(twice, bytes);
+    }
+
+    /// Fails when one of the types in it has changed: then the journal's format needs another number.
+    #[test]
+    fn the_format_is_the_one_that_has_this_number() {
+        let mut commit = Commit { changes: vec![changes()], alive: Some(3), events: Vec::new() };
+        commit.number_events(0);
+        let mut bytes = Vec::new();
+        commit.write(&mut bytes).unwrap();
+        assert_eq!(
+            (super::super::journal::FORMAT, crc32fast::hash(&bytes), bytes.len()),
+            (1, 3151182040, 220)
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Rows of the rules to rows of SQLite, statement by statement on the writing connection.
 
+use std::io;
+
 use rusqlite::{Connection, params};
 
 use crate::api::TaskId;
@@ -14,6 +16,9 @@ use super::record::EventBatch;
 use super::rows::{self, as_i64};
 use super::work::{RunWork, Work};
 
+/// Rows written between two rests: less than half a millisecond's work.
+const PIECE: usize = 64;
+
 pub struct Saver {
     connection: Connection,
     log: Option<Log>,
@@ -22,7 +27,7 @@ pub struct Saver {
 type Saved = rusqlite::Result<()>;
 
 impl Saver {
-    /// Each commit is synced by way of `log`; without one it is left to the operating system.
+    /// What is synced is the `log`; without one that is left to the operating system.
     pub fn new(connection: Connection, log: Option<Log>) -> Saver {
         Saver { connection, log }
     }
@@ -35,13 +40,13 @@ impl Saver {
         self.execute("BEGIN IMMEDIATE", [])
     }
 
-    /// Returns when what was written is durable.
-    pub fn commit(&self) -> Result<(), BackendError> {
-        self.execute("COMMIT", [])?;
-        if let Some(log) = &self.log {
-            log.sync()?;
-        }
-        Ok(())
+    pub fn commit(&self) -> Saved {
+        self.execute("COMMIT", [])
+    }
+
+    /// Returns when what was committed is on disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.log.as_ref().map_or(Ok(()), Log::sync)
     }
 
     pub fn rollback(&mut self) {
@@ -56,12 +61,14 @@ impl Saver {
         self.execute("UPDATE orchestrator SET last_alive = ?", [now])
     }
 
-    pub fn save(&self, work: &Work) -> Result<(), BackendError> {
+    /// `rest` is called now and then meanwhile.
+    pub fn save(&self, work: &Work, rest: &dyn Fn()) -> Result<(), BackendError> {
         for (key, run) in &work.runs {
-            self.save_run(*key, run)?;
+            self.save_run(*key, run, rest)?;
         }
-        for events in &work.events {
-            self.save_events(events)?;
+        for events in work.events.chunks(PIECE) {
+            events.iter().try_for_each(|events| self.save_events(events))?;
+            rest();
         }
         if let Some(now) = work.alive {
             self.save_alive(now)?;
@@ -70,14 +77,15 @@ impl Saver {
         Ok(())
     }
 
-    fn save_run(&self, key: RunKey, run: &RunWork) -> Saved {
+    fn save_run(&self, key: RunKey, run: &RunWork, rest: &dyn Fn()) -> Saved {
         if let Some(row) = run.row {
             let sql = "UPDATE runs SET status = ?, finished_at = ?, deadline = ? WHERE key = ?";
             self.execute(sql, params![row.status.word(), row.finished_at, row.deadline, key])?;
         }
-        self.save_tasks(run)?;
-        for attempt in &run.attempts {
-            self.save_attempt(attempt)?;
+        self.save_tasks(run, rest)?;
+        for attempts in run.attempts.chunks(PIECE) {
+            attempts.iter().try_for_each(|attempt| self.save_attempt(attempt))?;
+            rest();
         }
         for bulk in &run.bulk {
             self.save_bulk(key, bulk)?;
@@ -141,7 +149,7 @@ impl Saver {
 }
 
 impl Saver {
-    fn save_tasks(&self, run: &RunWork) -> Saved {
+    fn save_tasks(&self, run: &RunWork, rest: &dyn Fn()) -> Saved {
         let mut all = self.connection.prepare_cached(
             "UPDATE tasks SET state = ?, fence = ?, attempts = ?, free = ?, failures = ?, lost_hosts = ?, \
              runner_id = ?, host = ?, request_id = ?, claimed_at = ?, expires_at = ?, beat_at = ?, status = ?, \
@@ -149,7 +157,10 @@ impl Saver {
              ended_fence = ?, ended_outcome = ?, ended_sha256 = ?, ended_runner = ?, ended_host = ?, \
              reason = ?, error_message = ? WHERE id = ?",
         )?;
-        for task in run.tasks.values() {
+        for (count, task) in run.tasks.values().enumerate() {
+            if count % PIECE == PIECE - 1 {
+                rest();
+            }
             let lease = task.lease.as_ref();
             let upload = lease.and_then(|lease| lease.upload.as_ref());
             let ended = task.ended.as_ref();
@@ -289,8 +300,9 @@ impl Saver {
         Ok(())
     }
 
-    fn save_events(&self, events: &EventBatch) -> Saved {
+    fn save_events(&self, events: &EventBatch) -> Result<(), BackendError> {
+        let text = serde_json::to_string(&events.views().collect::<Vec<_>>())?;
         let sql = "INSERT INTO events (seq, run, first_seq, events) VALUES (?, ?, ?, ?)";
-        self.execute(sql, params![events.last, events.run, events.first, events.text])
+        Ok(self.execute(sql, params![events.last(), events.run, events.first, text])?)
     }
 }

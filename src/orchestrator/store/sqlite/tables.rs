@@ -18,10 +18,13 @@ pub fn work(mut saver: Saver, backlog: &Arc<Backlog>) -> bool {
     loop {
         match backlog.next() {
             Next::TakeIn(work) => {
-                let taken_in = take_in(&mut saver, &work);
+                let taken_in = take_in(&mut saver, &work, &|| backlog.rest());
                 complete = taken_in.is_ok();
                 match taken_in {
-                    Ok(()) => backlog.taken_in(work),
+                    Ok(()) => {
+                        backlog.taken_in(work);
+                        keep(&saver, backlog);
+                    }
                     Err(cause) => {
                         error!(
                             error = &*cause,
@@ -33,24 +36,36 @@ pub fn work(mut saver: Saver, backlog: &Arc<Backlog>) -> bool {
             }
             // Whoever is not there for the answer any more does not need it.
             Next::Insert(insert) => drop(insert.reply.send(self::insert(&mut saver, *insert.new))),
-            Next::End => return complete,
+            Next::End => return complete && saver.sync().is_ok(),
         }
     }
 }
 
-/// All of it or nothing; on disk when it returns.
-pub fn take_in(saver: &mut Saver, work: &VecDeque<Work>) -> Result<(), BackendError> {
-    in_transaction(saver, |saver| work.iter().try_for_each(|work| saver.save(work)))
+/// All of it or nothing.
+pub fn take_in(saver: &mut Saver, work: &VecDeque<Work>, rest: &dyn Fn()) -> Result<(), BackendError> {
+    in_transaction(saver, |saver| work.iter().try_for_each(|work| saver.save(work, rest)))
+}
+
+/// Lets the journal begin a file anew, from time to time: what was taken in is brought to disk for that.
+fn keep(saver: &Saver, backlog: &Backlog) {
+    if let Some(taken_in) = backlog.to_be_kept() {
+        match saver.sync() {
+            Ok(()) => backlog.kept(taken_in),
+            Err(error) => error!(%error, "could not sync the database; the journal grows meanwhile"),
+        }
+    }
 }
 
 fn insert(saver: &mut Saver, new: NewRun) -> Result<RunState, BackendError> {
     let now = new.now;
-    in_transaction(saver, |saver| {
+    let inserted = in_transaction(saver, |saver| {
         let run = saver.insert_run(new)?;
         // While no run is under way nothing is noted: with the run, so that its time before does not count.
         saver.save_alive(now)?;
         Ok(run)
-    })
+    })?;
+    saver.sync()?;
+    Ok(inserted)
 }
 
 fn in_transaction<T>(
