@@ -8,7 +8,6 @@ use crate::orchestrator::store::engine::{BackendError, Committed};
 
 use super::backlog::Backlog;
 use super::journal::Journal;
-use super::prompt::take_short_turns;
 use super::record::Commit;
 
 /// One commit that is asked for.
@@ -26,7 +25,6 @@ pub struct Committer {
 impl Committer {
     /// Works until nobody can ask for anything any more.
     pub fn work(&mut self, jobs: mpsc::Receiver<Job>) {
-        take_short_turns();
         for Job { commit, reply } in jobs {
             let added = self.commit(commit);
             let outcome = added.map(|(commit, number, committed)| {

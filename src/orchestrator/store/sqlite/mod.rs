@@ -21,7 +21,6 @@ mod journal;
 mod lock;
 mod log;
 mod open;
-mod prompt;
 mod reader;
 mod record;
 mod rows;
