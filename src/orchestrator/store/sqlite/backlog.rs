@@ -89,6 +89,8 @@ struct State {
     waiters: Vec<(u64, oneshot::Sender<Result<(), NotTakenIn>>)>,
     failure: Option<NotTakenIn>,
     ended: bool,
+    /// Nobody takes anything in any more.
+    abandoned: bool,
 }
 
 impl Backlog {
@@ -126,7 +128,7 @@ impl Backlog {
     /// they cannot take anything in, not even now.
     pub fn ready(&self) -> Result<u64, NotTakenIn> {
         let mut state = self.lock();
-        if state.failure.is_some() {
+        if state.failure.is_some() || state.abandoned {
             let settled = state.settle();
             drop(state);
             self.changed.notify_all();
@@ -135,7 +137,7 @@ impl Backlog {
             }
             state = self.lock();
         }
-        while state.rows >= TOO_MANY && state.failure.is_none() && !state.ended {
+        while state.rows >= TOO_MANY && state.failure.is_none() && !state.abandoned {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(state.kept)
@@ -149,7 +151,11 @@ impl Backlog {
     }
 
     pub fn insert(&self, insert: Insert) {
-        self.lock().inserts.push_back(insert);
+        let mut state = self.lock();
+        if !state.abandoned {
+            state.inserts.push_back(insert);
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -164,6 +170,16 @@ impl Backlog {
     /// Nothing is added any more; the tables take in what is left.
     pub fn end(&self) {
         self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The tables are not written any more, in order or not: whoever waits for them, or will, is told so.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.abandoned = true;
+        state.waiters.clear();
+        state.inserts.clear();
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -260,11 +276,13 @@ impl Backlog {
 impl State {
     /// Resolves when everything that was added is taken in; nothing where it is already.
     fn settle(&mut self) -> Option<oneshot::Receiver<Result<(), NotTakenIn>>> {
-        if self.taken_in == self.added {
+        if self.taken_in == self.added && !self.abandoned {
             return None;
         }
         let (waiter, settled) = oneshot::channel();
-        self.waiters.push((self.added, waiter));
+        if !self.abandoned {
+            self.waiters.push((self.added, waiter));
+        }
         Some(settled)
     }
 }

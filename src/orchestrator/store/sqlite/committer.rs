@@ -8,6 +8,7 @@ use crate::orchestrator::store::engine::{BackendError, Committed};
 
 use super::backlog::Backlog;
 use super::journal::Journal;
+use super::lock::FileLock;
 use super::record::Commit;
 
 /// One commit that is asked for.
@@ -17,6 +18,7 @@ pub struct Job {
 }
 
 pub struct Committer {
+    pub _lock: Arc<FileLock>,
     pub journal: Journal,
     pub backlog: Arc<Backlog>,
     pub newest_event: i64,

@@ -89,13 +89,10 @@ pub fn read(database: &Path, id: i64, applied: u64) -> Result<Vec<Record>, Journ
     }
     records.retain(|record| record.number > applied);
     records.sort_unstable_by_key(|record| record.number);
-    let mut expected = applied + 1;
-    for record in &records {
-        if record.number != expected {
-            let [path, _] = paths(database);
-            return Err(JournalError::Gap { path, from: expected, to: record.number - 1 });
-        }
-        expected += 1;
+    let gap = (applied + 1..).zip(&records).find(|(expected, record)| record.number != *expected);
+    if let Some((from, record)) = gap {
+        let [path, _] = paths(database);
+        return Err(JournalError::Gap { path, from, to: record.number - 1 });
     }
     Ok(records)
 }

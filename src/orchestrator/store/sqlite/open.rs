@@ -59,7 +59,8 @@ struct Opened {
 fn open_file(path: &Path, durability: Durability) -> Result<Opened, OpenError> {
     let failed = |cause: rusqlite::Error| unreadable(path, cause);
     let file = |cause: std::io::Error| OpenError::File { path: path.to_owned(), cause };
-    let lock = lock::take(path)?;
+    // Given back with the last of the threads that write.
+    let lock = Arc::new(lock::take(path)?);
     let mut connection = connect(path)?;
     let checkpoints = checkpoint::start(path, &mut connection).map_err(failed)?;
     let synced = durability == Durability::Synced;
@@ -71,7 +72,7 @@ fn open_file(path: &Path, durability: Durability) -> Result<Opened, OpenError> {
     let newest_event = rows::newest_event(&reading).map_err(failed)?;
     let journal = Journal::open(path, id, applied, synced).map_err(file)?;
     let backlog = Arc::new(Backlog::new(applied));
-    let mut committer = Committer { journal, backlog: backlog.clone(), newest_event };
+    let mut committer = Committer { _lock: lock.clone(), journal, backlog: backlog.clone(), newest_event };
     let (committing, jobs) = mpsc::channel();
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let committer = thread("store").spawn(move || committer.work(jobs)).map_err(file)?;

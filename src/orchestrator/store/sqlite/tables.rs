@@ -14,6 +14,7 @@ use super::work::Work;
 
 /// Works until the backlog has ended. Gives whether the tables have everything then.
 pub fn work(mut saver: Saver, backlog: &Arc<Backlog>) -> bool {
+    let _abandoned = Abandon(backlog);
     let mut complete = true;
     loop {
         match backlog.next() {
@@ -38,6 +39,15 @@ pub fn work(mut saver: Saver, backlog: &Arc<Backlog>) -> bool {
             Next::Insert(insert) => drop(insert.reply.send(self::insert(&mut saver, *insert.new))),
             Next::End => return complete && saver.sync().is_ok(),
         }
+    }
+}
+
+/// However the thread ends, nobody waits for it afterwards.
+struct Abandon<'a>(&'a Backlog);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
