@@ -277,9 +277,12 @@ impl<B: Backend> Writer<B> {
             count(&self.outlets.stats.commits, 1);
             self.outlets.stats.commit_latency.observe(waiting.started.elapsed());
         }
-        self.state().tidy();
-        let unsaved_beats = self.state().beats_since.is_some();
-        self.outlets.stats.note_unsaved_beats(unsaved_beats);
+        {
+            // Noted before the rows are let go of: a heartbeat that comes in between would be missed by lists.
+            let mut state = self.state();
+            state.tidy();
+            self.outlets.stats.note_unsaved_beats(state.beats_since.is_some());
+        }
         self.publish(committed, waiting.queue_changed);
         settle(&mut waiting.held, None);
     }
