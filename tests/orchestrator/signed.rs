@@ -64,6 +64,24 @@ impl Store {
     }
 }
 
+/// An orchestrator over a store.
+struct Scene {
+    client: Client,
+    // Ended before its folder goes.
+    _process: Process,
+    _home: tempfile::TempDir,
+    store: Store,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        let store = Store::start().await;
+        let home = tempfile::tempdir().unwrap();
+        let process = store.orchestrator(home.path());
+        Scene { client: process.client(), _process: process, _home: home, store }
+    }
+}
+
 async fn serve(listener: TcpListener, service: S3Service, breaks_off: Arc<AtomicBool>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -126,10 +144,8 @@ fn base64_digest(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn results_go_through_signed_requests_and_come_back() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { store, client, .. } = &scene;
     client.ready().await.unwrap();
     client.create_run(&create("r", 2)).await.unwrap();
     let answer = client.claim(&run_id("r"), &claim("runner", 0)).await.unwrap();
@@ -145,7 +161,7 @@ async fn results_go_through_signed_requests_and_come_back() {
     for _ in 0..2 {
         assert_eq!(client.complete(task.id, &complete).await.unwrap().state, TaskState::Completed);
     }
-    finish_one(&client, "r", "signed as well").await;
+    finish_one(client, "r", "signed as well").await;
     assert_eq!(client.task_log(task.id, 100).await.unwrap(), "signed");
 
     let folder = tempfile::tempdir().unwrap();
@@ -158,12 +174,10 @@ async fn results_go_through_signed_requests_and_come_back() {
 
 #[tokio::test]
 async fn nothing_of_a_signed_upload_can_be_changed() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { store, client, .. } = &scene;
     client.create_run(&create("r", 1)).await.unwrap();
-    let Work { task, bytes, request, .. } = Work::claim(&client, "signed").await;
+    let Work { task, bytes, request, .. } = Work::claim(client, "signed").await;
     let ticket = client.upload(task.id, &request).await.unwrap();
     assert!(ticket.url.contains("&X-Amz-Expires=900&"), "{}", ticket.url);
 
@@ -230,15 +244,13 @@ async fn signed_at(at: SystemTime, ticket: &UploadTicket, store: &Store, bytes: 
 
 #[tokio::test]
 async fn a_signed_upload_is_good_for_a_quarter_of_an_hour() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { store, client, .. } = &scene;
     client.create_run(&create("r", 1)).await.unwrap();
-    let Work { task, bytes, request, .. } = Work::claim(&client, "signed").await;
+    let Work { task, bytes, request, .. } = Work::claim(client, "signed").await;
     let ticket = client.upload(task.id, &request).await.unwrap();
     let now = SystemTime::now();
-    let late = signed_at(now - Duration::from_secs(901), &ticket, &store, &bytes).await;
+    let late = signed_at(now - Duration::from_secs(901), &ticket, store, &bytes).await;
     // The same but for the time: what is compared is what the orchestrator gives out.
     let signed_headers = |ticket: &UploadTicket| {
         ticket.url.split("X-Amz-SignedHeaders=").nth(1).unwrap().split('&').next().unwrap().to_owned()
@@ -246,18 +258,16 @@ async fn a_signed_upload_is_good_for_a_quarter_of_an_hour() {
     assert_eq!((signed_headers(&late), &late.headers), (signed_headers(&ticket), &ticket.headers));
     assert_eq!(send(&late, bytes.clone()).await, (403, "AccessDenied".to_owned()));
     assert!(!store.object(&ticket).exists());
-    let in_time = signed_at(now - Duration::from_secs(840), &ticket, &store, &bytes).await;
+    let in_time = signed_at(now - Duration::from_secs(840), &ticket, store, &bytes).await;
     assert_eq!(send(&in_time, bytes).await.0, 200);
 }
 
 #[tokio::test]
 async fn wrong_bytes_are_refused_by_the_store_and_by_the_orchestrator() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { store, client, .. } = &scene;
     client.create_run(&create("r", 2)).await.unwrap();
-    let Work { task, bytes, request, complete, .. } = Work::claim(&client, "right").await;
+    let Work { task, bytes, request, complete, .. } = Work::claim(client, "right").await;
     let ticket = client.upload(task.id, &request).await.unwrap();
     let mut wrong = bytes.clone();
     *wrong.last_mut().unwrap() ^= 1;
@@ -275,7 +285,7 @@ async fn wrong_bytes_are_refused_by_the_store_and_by_the_orchestrator() {
     assert_eq!(client.complete(task.id, &complete).await.unwrap().state, TaskState::Completed);
 
     // Somebody with a key of the bucket replaces what was accepted.
-    finish_one(&client, "r", "whole").await;
+    finish_one(client, "r", "whole").await;
     std::fs::write(&object, archive(&[("output.txt", "replaced")])).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let packed = folder.path().join("results.tar.gz");
@@ -288,12 +298,10 @@ async fn wrong_bytes_are_refused_by_the_store_and_by_the_orchestrator() {
 
 #[tokio::test]
 async fn what_was_accepted_is_not_replaced_by_an_earlier_ticket() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { client, .. } = &scene;
     client.create_run(&create("r", 1)).await.unwrap();
-    let Work { task, lease, bytes, request, complete } = Work::claim(&client, "accepted").await;
+    let Work { task, lease, bytes, request, complete } = Work::claim(client, "accepted").await;
     let other = archive(&[("output.txt", "second thoughts")]);
     let of_other = UploadRequest { fence: lease.fence, sha256: sha256(&other), size: other.len() as u64 };
     let early = client.upload(task.id, &of_other).await.unwrap();
@@ -306,12 +314,10 @@ async fn what_was_accepted_is_not_replaced_by_an_earlier_ticket() {
 
 #[tokio::test]
 async fn a_store_that_breaks_off_is_no_bad_result() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { store, client, .. } = &scene;
     client.create_run(&create("r", 1)).await.unwrap();
-    let Work { task, bytes, request, complete, .. } = Work::claim(&client, "whole").await;
+    let Work { task, bytes, request, complete, .. } = Work::claim(client, "whole").await;
     let ticket = client.upload(task.id, &request).await.unwrap();
     assert_eq!(send(&ticket, bytes).await.0, 200);
     store.breaks_off.store(true, Ordering::Relaxed);
@@ -323,12 +329,10 @@ async fn a_store_that_breaks_off_is_no_bad_result() {
 
 #[tokio::test]
 async fn more_than_one_request_may_carry_is_refused_before_it_is_sent() {
-    let store = Store::start().await;
-    let home = tempfile::tempdir().unwrap();
-    let process = store.orchestrator(home.path());
-    let client = process.client();
+    let scene = Scene::new().await;
+    let Scene { client, .. } = &scene;
     client.create_run(&create("r", 1)).await.unwrap();
-    let Work { task, request, .. } = Work::claim(&client, "x").await;
+    let Work { task, request, .. } = Work::claim(client, "x").await;
     client.upload(task.id, &UploadRequest { size: 5 << 30, ..request.clone() }).await.unwrap();
     let large = client.upload(task.id, &UploadRequest { size: (5 << 30) + 1, ..request }).await.unwrap_err();
     assert_eq!(large.code(), Some(ErrorCode::TooLarge));
