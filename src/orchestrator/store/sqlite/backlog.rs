@@ -17,7 +17,7 @@ use crate::orchestrator::store::engine::{BackendError, NewRun};
 use crate::orchestrator::store::rules::{RunKey, RunState};
 
 use super::record::{Commit, EventBatch};
-use super::work::Work;
+use super::work::{self, Work};
 
 /// How long changes may wait for the tables: a task that is claimed, beaten and completed meanwhile is written once.
 const SOON: Duration = Duration::from_secs(1);
@@ -109,14 +109,7 @@ impl Backlog {
     pub fn add(&self, commit: Commit, number: u64) {
         let mut state = self.lock();
         state.events.extend(commit.events.iter().cloned());
-        if state.waiting.back().is_none_or(Work::is_closed) {
-            state.waiting.push_back(Work::default());
-        }
-        let last = state.waiting.back_mut().expect("was put there if it was missing");
-        let before = last.rows;
-        last.add(commit, number);
-        let more = last.rows - before;
-        state.rows += more;
+        state.rows += work::queue(&mut state.waiting, commit, number);
         state.added = number;
         state.since.get_or_insert_with(Instant::now);
         if state.rows >= MANY {

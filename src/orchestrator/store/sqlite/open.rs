@@ -22,8 +22,7 @@ use super::log::Log;
 use super::reader::SqliteReader;
 use super::record::Commit;
 use super::save::Saver;
-use super::work::Work;
-use super::{checkpoint, lock, rows, tables};
+use super::{checkpoint, lock, rows, tables, work};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -106,15 +105,11 @@ pub(super) fn catch_up(path: &Path, id: i64, applied: u64, saver: &mut Saver) ->
 /// Gives the number of the newest record, if there are any.
 pub(super) fn take_in(records: Vec<Record>, saver: &mut Saver) -> Result<Option<u64>, BackendError> {
     let Some(newest) = records.last().map(|record| record.number) else { return Ok(None) };
-    let mut work = VecDeque::from([Work::default()]);
+    let mut waiting = VecDeque::new();
     for record in records {
-        let commit = Commit::read(&record.commit)?;
-        if work.back().is_none_or(Work::is_closed) {
-            work.push_back(Work::default());
-        }
-        work.back_mut().expect("was put there if it was missing").add(commit, record.number);
+        work::queue(&mut waiting, Commit::read(&record.commit)?, record.number);
     }
-    tables::take_in(saver, &work, &|| ())?;
+    tables::take_in(saver, &waiting, &|| ())?;
     saver.sync()?;
     Ok(Some(newest))
 }

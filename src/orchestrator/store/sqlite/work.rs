@@ -1,6 +1,6 @@
 //! Commits put together: the newest of each row, so that rows which changed several times are written once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::api::TaskId;
@@ -37,14 +37,26 @@ pub struct RunWork {
     pub runners: HashMap<Name, Option<RunnerRow>>,
 }
 
+/// Puts a commit behind those that are there: together with the last of them where they may be mixed. Gives the
+/// changes that it added.
+pub fn queue(waiting: &mut VecDeque<Work>, commit: Commit, number: u64) -> usize {
+    if waiting.back().is_none_or(Work::is_closed) {
+        waiting.push_back(Work::default());
+    }
+    let last = waiting.back_mut().expect("was put there if it was missing");
+    let before = last.rows;
+    last.add(commit, number);
+    last.rows - before
+}
+
 impl Work {
     /// Whether later changes must not be mixed with these: what ends a whole group ends the tasks that were
     /// pending then, not those that are put back later.
-    pub fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.runs.values().any(|run| !run.bulk.is_empty())
     }
 
-    pub fn add(&mut self, commit: Commit, number: u64) {
+    fn add(&mut self, commit: Commit, number: u64) {
         for changes in commit.changes {
             self.rows += changes.tasks.len() + changes.beats.len() + changes.attempts.len() + 1;
             self.runs.entry(changes.run).or_default().add(changes);
