@@ -30,6 +30,11 @@ pub mod sweep;
 pub mod terraform;
 pub mod words;
 
+/// Requests wait for a commit on one thread and are answered on another; glibc's allocator takes a fifth of the
+/// orchestrator's time for that, this one a tenth.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// An error and everything that caused it, in one line: for places that keep a text.
 pub fn cause_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
