@@ -25,15 +25,17 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Limits;
+use super::auth::Shown;
 use super::metrics::Metrics;
 use super::patience::Patience;
 use super::peers::{PeerSlot, Peers};
 
 /// The connection that a request came on, added to every request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Peer {
     pub address: SocketAddr,
     pub patience: Patience,
+    pub shown: Arc<Shown>,
 }
 
 /// Headers of a request in all; requests of this API have a few hundred bytes of them.
@@ -82,7 +84,7 @@ impl Listener {
                         http,
                         tls: self.tls.clone(),
                         router: self.router.clone(),
-                        peer: Peer { address: peer, patience },
+                        peer: Peer { address: peer, patience, shown: Arc::default() },
                         handshake_timeout: self.limits.handshake_timeout,
                         watcher: graceful.watcher(),
                         metrics: self.metrics.clone(),
@@ -130,7 +132,7 @@ impl Connection {
 
     async fn speak(self, io: impl Read + Write + Unpin + Send + 'static) {
         let Connection { slot, http, router, peer, watcher, metrics, .. } = self;
-        let Peer { address, patience } = peer.clone();
+        let Peer { address, patience, .. } = peer.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request.map(Body::new))

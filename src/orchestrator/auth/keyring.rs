@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -147,6 +147,17 @@ pub struct Keyring {
     source: Option<(PathBuf, RwLock<Option<FileMark>>)>,
 }
 
+/// The run key that a connection showed last. Runners show theirs with each request: it is verified with the first.
+#[derive(Default)]
+pub struct Shown(Mutex<Option<Verified>>);
+
+struct Verified {
+    key: Secret,
+    claims: RunClaims,
+    /// What it was verified with.
+    keys: Arc<Keys>,
+}
+
 /// Tells a file from the one that takes its place: its number too, since two writes may share a time.
 type FileMark = (SystemTime, u64);
 
@@ -196,12 +207,22 @@ impl Keyring {
         digest.ct_eq(&self.current().active_digest).into()
     }
 
-    /// Verifies a run key. Also tells what a key that is no run key is not.
-    pub fn run_claims(&self, key: &str, now_s: i64) -> Result<RunClaims, BadKey> {
-        let parts = parse(key).ok_or(BadKey::Wrong)?;
+    /// Verifies a run key, unless it is the one that the same connection showed before and nothing has changed.
+    pub fn run_claims(&self, key: &str, shown: &Shown, now_s: i64) -> Result<RunClaims, BadKey> {
         let keys = self.current();
+        let mut shown = shown.0.lock().expect("no holder of this lock panics");
+        if let Some(known) = &*shown
+            && bool::from(known.key.expose().as_bytes().ct_eq(key.as_bytes()))
+            && Arc::ptr_eq(&known.keys, &keys)
+            && now_s < known.claims.expires
+        {
+            return Ok(known.claims.clone());
+        }
+        let parts = parse(key).ok_or(BadKey::Wrong)?;
         let signer = keys.signers.get(parts.key_id).ok_or(BadKey::Wrong)?;
-        verify(&parts, signer, now_s)
+        let claims = verify(&parts, signer, now_s)?;
+        *shown = Some(Verified { key: Secret::new(key), claims: claims.clone(), keys });
+        Ok(claims)
     }
 
     fn current(&self) -> Arc<Keys> {
@@ -250,7 +271,30 @@ mod tests {
         assert!(ring.refresh(now).unwrap());
         assert!(!ring.is_admin(old.expose()));
         assert!(ring.is_admin(new.expose()));
-        assert_eq!(ring.run_claims(of_old.expose(), now.as_second()).unwrap().run_id.as_str(), "r");
+        let claims = ring.run_claims(of_old.expose(), &Shown::default(), now.as_second());
+        assert_eq!(claims.unwrap().run_id.as_str(), "r");
+    }
+
+    #[test]
+    fn a_key_that_a_connection_showed_before_is_still_refused_once_it_is_not_valid() {
+        let home = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let ring = Keyring::open(home.path(), now).unwrap();
+        let key = run_key(&ring.active(), &"r".parse().unwrap(), now.as_second() + 60);
+        let shown = Shown::default();
+        let claims = |key: &Secret, at: i64| ring.run_claims(key.expose(), &shown, at);
+        for _ in 0..2 {
+            assert_eq!(claims(&key, now.as_second()).unwrap().run_id.as_str(), "r");
+        }
+        assert_eq!(claims(&key, now.as_second() + 60), Err(BadKey::Expired));
+        let mut forged = key.expose().to_owned();
+        forged.replace_range(forged.len() - 1.., if forged.ends_with('0') { "1" } else { "0" });
+        assert_eq!(claims(&Secret::new(forged), now.as_second()), Err(BadKey::Wrong));
+        assert_eq!(claims(&key, now.as_second()).unwrap().run_id.as_str(), "r");
+        // Another key file: the one that it was made with is gone.
+        fs_err::remove_file(KeyringFile::path(home.path())).unwrap();
+        assert!(ring.refresh(now).unwrap());
+        assert_eq!(claims(&key, now.as_second()), Err(BadKey::Wrong));
     }
 
     #[test]

@@ -14,6 +14,6 @@ mod session;
 pub use access::{Access, Caller};
 pub use buckets::Buckets;
 pub(super) use keyring::write_private;
-pub use keyring::{KeyError, KeyInfo, Keyring, KeyringFile, make_admin_key};
+pub use keyring::{KeyError, KeyInfo, Keyring, KeyringFile, Shown, make_admin_key};
 pub use run_key::{BadKey, RunClaims, run_key, run_key_expiry};
 pub use session::{Role, Session, Sessions};

@@ -37,17 +37,21 @@ pub struct App {
 
 /// Makes ids for requests whose client sent none: a random start for each process, then counting.
 pub struct RequestIds {
-    process: u32,
+    process: String,
     next: AtomicU64,
 }
 
 impl RequestIds {
     pub fn new() -> RequestIds {
-        RequestIds { process: rand::random(), next: AtomicU64::new(1) }
+        RequestIds { process: format!("{:08x}", rand::random::<u32>()), next: AtomicU64::new(1) }
     }
 
     pub fn next(&self) -> HeaderValue {
-        let id = format!("{:08x}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed));
-        HeaderValue::try_from(id).expect("hexadecimal digits may stand in headers")
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut id = String::with_capacity(32);
+        id.push_str(&self.process);
+        id.push('-');
+        id.push_str(itoa::Buffer::new().format(number));
+        HeaderValue::try_from(id).expect("digits may stand in headers")
     }
 }

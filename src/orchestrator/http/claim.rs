@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
 
-use super::answer::Refusal;
+use super::answer::{Json, Refusal};
 use super::app::App;
 use super::extract::{JsonBody, RunPath, check_name};
 use super::upload::deliver_bytes;

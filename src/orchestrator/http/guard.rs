@@ -23,7 +23,7 @@ use super::answer::{Refusal, reason};
 use super::app::App;
 use crate::api::ErrorCode;
 use crate::client::{is_own_loopback, is_own_loopback_name};
-use crate::orchestrator::auth::{Access, BadKey, Caller, Role, Session};
+use crate::orchestrator::auth::{Access, BadKey, Caller, Role, Session, Shown};
 use crate::orchestrator::listener::Peer;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -165,7 +165,7 @@ fn admit(exchange: &Exchange, request: &mut Request<Body>) -> Result<(), Refusal
     let (app, route) = (&*exchange.app, exchange.route());
     let peer = request.extensions().get::<Peer>().expect("the listener adds the peer to every request");
     let access = Access::of(route);
-    let identity = match identify(app, request) {
+    let identity = match identify(app, request, &peer.shown) {
         Ok(identity) => identity,
         // A stale cookie must not keep a browser from the login page.
         Err(_) if access == Access::Public => NOBODY,
@@ -207,11 +207,11 @@ struct Identity {
 
 const NOBODY: Identity = Identity { caller: Caller::Nobody, run_key_tag: None, session: None };
 
-fn identify(app: &App, request: &Request<Body>) -> Result<Identity, BadKey> {
+fn identify(app: &App, request: &Request<Body>, shown: &Shown) -> Result<Identity, BadKey> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         let key = value.to_str().ok().and_then(bearer).ok_or(BadKey::Wrong)?;
         if key.starts_with("rk.") {
-            let claims = app.keyring.run_claims(key, jiff::Timestamp::now().as_second())?;
+            let claims = app.keyring.run_claims(key, shown, jiff::Timestamp::now().as_second())?;
             let caller = Caller::Run(claims.run_id);
             return Ok(Identity { caller, run_key_tag: Some(tag(key)), session: None });
         }

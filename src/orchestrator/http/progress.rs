@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 
-use super::answer::Refusal;
+use super::answer::{Json, Refusal};
 use super::app::App;
 use super::extract::{JsonBody, TaskPath};
 use super::upload::ensure_verified;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::answer::Refusal;
+use super::answer::{Json, Refusal};
 use super::app::App;
 use super::extract::{JsonBody, LongBody, RunAndName, RunPath};
 use crate::api::{CreateRun, RunView, Settled};

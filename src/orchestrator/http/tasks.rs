@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::answer::Refusal;
+use super::answer::{Json, Refusal};
 use super::app::App;
 use super::extract::{Params, RunPath, TaskPath};
 use crate::api::{Alias, AttemptView, TaskId, TaskState, TaskView};

@@ -3,11 +3,11 @@
 use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 use utoipa::IntoParams;
 
-use super::answer::Refusal;
+use super::answer::{Json, Refusal};
 use super::app::App;
 use super::extract::{JsonBody, Params, TaskPath, collect};
 use crate::api::{CompleteRequest, ErrorCode, TaskId, TaskView, UploadRequest, UploadTicket};

@@ -31,6 +31,8 @@ pub struct S3Storage {
     prefix: String,
 }
 
+/// The SDK's calls are kilobytes of state. They are boxed, so that handlers which could make one, and rarely do, are
+/// small.
 impl S3Storage {
     /// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` or the instance's role; the
     /// endpoint from `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`. Nothing is asked of the bucket yet.
@@ -71,16 +73,16 @@ impl S3Storage {
             .content_type("application/gzip")
             .content_length(i64::try_from(upload.size).map_err(|source| failed(source.into()))?)
             .checksum_sha256(base64_of_hex(&upload.sha256))
-            .presigned(life)
-            .await
-            .map_err(|source| failed(source.into()))?;
+            .presigned(life);
+        let signed = Box::pin(signed).await.map_err(|source| failed(source.into()))?;
         let headers: BTreeMap<String, String> =
             signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Ok(UploadTicket { method: signed.method().to_owned(), url: signed.uri().to_owned(), headers })
     }
 
     pub(super) async fn read(&self, key: &str) -> Result<Archive, StorageError> {
-        let object = self.client.get_object().bucket(&self.bucket).key(self.object(key)).send().await;
+        let object =
+            Box::pin(self.client.get_object().bucket(&self.bucket).key(self.object(key)).send()).await;
         let object = object.map_err(|error| match &error {
             SdkError::ServiceError(service) if service.err().is_no_such_key() => {
                 StorageError::Missing(key.to_owned())
@@ -92,7 +94,7 @@ impl S3Storage {
 
     /// Whether the bucket can be reached with these credentials.
     pub(super) async fn ping(&self) -> Result<(), StorageError> {
-        let asked = self.client.head_bucket().bucket(&self.bucket).send().await;
+        let asked = Box::pin(self.client.head_bucket().bucket(&self.bucket).send()).await;
         let failed = |source| StorageError::S3 { what: "find the bucket", source: Box::new(source) };
         asked.map(drop).map_err(failed)
     }

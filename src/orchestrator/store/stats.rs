@@ -1,6 +1,6 @@
 //! Counters of the store, read by `/metrics` while the engine counts.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the latency buckets, seconds: half a millisecond (a fast disk's sync) to one second.
@@ -9,10 +9,10 @@ pub const LATENCY_BOUNDS_S: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0
 /// All counters only grow.
 #[derive(Debug, Default)]
 pub struct StoreStats {
-    /// Batches of commands that were carried out.
+    /// Batches of changes that were handed over to be committed.
     pub batches: AtomicU64,
-    /// Commands in them.
-    pub commands: AtomicU64,
+    /// Answers that waited for them.
+    pub answers: AtomicU64,
     /// Batches that changed something and were committed; in synced mode each is one sync to disk.
     pub commits: AtomicU64,
     /// Batches whose commit failed; their callers were told so.
@@ -24,18 +24,6 @@ pub struct StoreStats {
     pub leases_lost: AtomicU64,
     /// Time from the start of a batch's transaction to its durable end.
     pub commit_latency: Histogram,
-    /// Whether lists would miss heartbeats that were answered.
-    unsaved_beats: AtomicBool,
-}
-
-impl StoreStats {
-    pub(super) fn note_unsaved_beats(&self, there_are: bool) {
-        self.unsaved_beats.store(there_are, Ordering::Release);
-    }
-
-    pub(super) fn has_unsaved_beats(&self) -> bool {
-        self.unsaved_beats.load(Ordering::Acquire)
-    }
 }
 
 /// A latency histogram in Prometheus' shape: cumulative buckets are made when it is read.

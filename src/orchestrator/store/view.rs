@@ -15,7 +15,9 @@ pub struct TaskPlace<'a> {
     pub alias: &'a Alias,
 }
 
-pub fn task_in(run: &RunState, task: &TaskRow) -> TaskView {
+/// A task that is in memory.
+pub fn task_in(run: &RunState, id: TaskId) -> TaskView {
+    let task = &run.tasks[&id];
     let group = &run.groups[task.group];
     let place = TaskPlace {
         run_id: &run.row.id,

@@ -4,18 +4,13 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::api::{
-    ClaimRequest, CreateRun, ErrorCode, HeartbeatResponse, RunId, RunView, Settled, TaskId, TaskView,
-};
+use crate::api::{ClaimRequest, CreateRun, ErrorCode, RunId, RunView, Settled, TaskId};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
 use crate::orchestrator::store::rules::{RunKey, RunState, Take};
-use crate::orchestrator::store::stats::count;
-use crate::orchestrator::store::view;
 
 use super::backend::{Backend, BackendError, FindRun, NewRun};
-use super::command::{Command, Reply, TaskCall, send};
-use super::held::{HeldAnswer, Unreached};
+use super::command::{Call, Command, Reply, Rows, send};
 use super::writer::{OTHERS_ARE_THERE_MS, Writer};
 
 /// Pending tasks fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
@@ -30,49 +25,36 @@ impl<B: Backend> Writer<B> {
         match command {
             Command::CreateRun { run, spec, reply } => {
                 let answer = self.create_run(run, spec).await;
-                self.hold(reply, answer)
+                self.answer(reply, answer)
             }
             Command::StopRun { run, reply } => {
                 let answer = self.stop_run(&run).await;
-                self.hold(reply, answer)
-            }
-            Command::Deadline { run, later, reply } => {
-                let answer = self.on_run(&run, |run| run.move_deadline(later)).await;
-                self.hold(reply, answer)
+                self.answer(reply, answer)
             }
             Command::Settle { run, provider, settled, reply } => {
                 let answer = self.settle_provider(&run, &provider, &settled).await;
-                self.hold(reply, answer)
+                self.answer(reply, answer)
             }
             Command::Claim { run, claim, reply } => {
-                count(&self.outlets.stats.claims, 1);
                 let answer = self.claim(&run, &claim).await;
-                self.hold(reply, answer)
+                self.answer(reply, answer)
             }
-            Command::OnTask { scope, task, call } => self.on_task(&scope, task, call).await,
-            Command::HostEvent { run, host, event, reply } => {
-                let now = self.clock.now_ms();
-                let answer = self.on_run(&run, |run| run.host_event(&host, *event, now)).await;
-                self.hold(reply, answer)
+            Command::OnRun { run, call } => {
+                let found = self.find_run(&run).await.map(|key| key.ok_or_else(|| no_run(&run)));
+                self.carry_out_call(found, call)
             }
-            Command::RunnerGone { run, runner_id, reply } => {
-                let now = self.clock.now_ms();
-                let answer = self.on_run(&run, |run| run.runner_gone(&runner_id, now)).await;
-                self.hold(reply, answer)
-            }
-            Command::Hosts { run, reply } => {
-                let now = self.clock.now_ms();
-                let answer = self.on_run(&run, |run| run.host_views(now)).await;
-                self.hold(reply, answer)
+            Command::OnTask { scope, task, call } => {
+                let found = self.find_task(&scope, task).await;
+                self.carry_out_call(found, call)
             }
             Command::Sweep { reply } => {
                 let answer = self.sweep().await;
-                self.hold(reply, answer)
+                self.answer(reply, answer)
             }
-            Command::Ping { reply } => self.hold(reply, Ok(Ok(()))),
+            Command::Ping { reply } => self.answer(reply, Ok(Ok(()))),
             Command::Flush { reply } => {
-                (self.due, self.with_beats) = (true, true);
-                self.hold(reply, Ok(Ok(())))
+                self.demand_commit();
+                self.answer(reply, Ok(Ok(())))
             }
             Command::Close { done } => {
                 // A second call of close in one batch: the first one closes.
@@ -82,43 +64,45 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    /// Keeps the answer back until what it tells of is durable. That may be what others have changed.
-    fn hold<T: Send + 'static>(&mut self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
-        let due = self.state().is_due();
-        self.due |= due;
+    /// Answers with what holds once everything in memory is durable.
+    fn answer<T>(&self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
+        let mut state = self.state();
         match outcome {
             Ok(answer) => {
-                self.held.push(Box::new(HeldAnswer { reply, answer }));
+                send(reply, state.answer(answer));
                 Ok(())
             }
             Err(cause) => {
                 // The whole batch fails, this caller with the others.
-                self.held.push(Box::new(HeldAnswer { reply, answer: Err(StoreError::Closed) }));
+                send(reply, state.batches.failing());
                 Err(cause)
             }
         }
     }
 
-    /// For a command that the batch did not get to.
-    pub(super) fn hold_refusal(&mut self, command: Command) {
-        self.held.push(Box::new(Unreached(command)));
+    fn carry_out_call(&self, found: Outcome<RunKey>, call: Call) -> Result<(), BackendError> {
+        let mut state = self.state();
+        match found {
+            Ok(Ok(run)) => {
+                let now = self.clock.now_ms();
+                call(Ok(Rows { state: &mut state, run, now }));
+                Ok(())
+            }
+            Ok(Err(refusal)) => {
+                call(Err(state.answer(Err(refusal))));
+                Ok(())
+            }
+            Err(cause) => {
+                call(Err(state.batches.failing()));
+                Err(cause)
+            }
+        }
     }
 
-    /// A heartbeat only promises that the lease lives on, and whoever sends it sends the next one soon: it is
-    /// answered at once and saved a little later. What is lost with it in a crash is one beat of four, and a
-    /// restart extends the lease. Where others may take the lease back, they must see the beat first.
-    fn answer_beat(
-        &mut self,
-        reply: Reply<HeartbeatResponse>,
-        answer: Result<HeartbeatResponse, StoreError>,
-    ) -> Result<(), BackendError> {
-        if B::SHARED || answer.is_err() {
-            return self.hold(reply, Ok(answer));
-        }
-        self.state().beats_since.get_or_insert_with(Instant::now);
-        self.outlets.stats.note_unsaved_beats(true);
-        send(reply, answer);
-        Ok(())
+    /// What is unsaved is committed next, heartbeats with it.
+    pub(super) fn demand_commit(&mut self) {
+        self.state().demand_commit();
+        self.with_beats = true;
     }
 
     async fn create_run(&mut self, run: Box<CreateRun>, spec: String) -> Outcome<(RunView, bool)> {
@@ -176,7 +160,7 @@ impl<B: Backend> Writer<B> {
         if any_running {
             self.backend.save_alive(now).await?;
             // What was alive until now includes its beats.
-            (self.due, self.with_beats) = (true, true);
+            self.demand_commit();
         }
         Ok(Ok(all))
     }
@@ -208,14 +192,14 @@ impl<B: Backend> Writer<B> {
                 self.save(key, Take::All).await?;
             }
         } else if !ended.is_empty() {
-            (self.due, self.with_beats) = (true, true);
+            self.demand_commit();
             return self.settle_all().await;
         }
         Ok(())
     }
 
     async fn claim(&mut self, id: &RunId, claim: &ClaimRequest) -> Outcome<Claimed> {
-        let Some(key) = self.find_run(id).await? else { return Ok(no_run(id)) };
+        let Some(key) = self.find_run(id).await? else { return Ok(Err(no_run(id))) };
         let groups = self.state().run(key).groups_for(claim);
         for group in groups {
             self.refill(key, group).await?;
@@ -238,59 +222,6 @@ impl<B: Backend> Writer<B> {
             let done = rows.len() < FETCH as usize;
             self.state().run(key).refill(group, rows, done);
         }
-    }
-
-    async fn on_task(&mut self, scope: &Scope, id: TaskId, call: TaskCall) -> Result<(), BackendError> {
-        let key = match self.find_task(scope, id).await {
-            Ok(Ok(key)) => key,
-            Ok(Err(refusal)) => {
-                call.refuse(refusal);
-                return Ok(());
-            }
-            Err(cause) => return Err(cause),
-        };
-        let now = self.clock.now_ms();
-        match call {
-            TaskCall::Heartbeat(beat, reply) => {
-                count(&self.outlets.stats.heartbeats, 1);
-                let answer = self.state().run(key).heartbeat(id, &beat, now);
-                self.answer_beat(reply, answer)
-            }
-            TaskCall::Lease(fence, reply) => {
-                let answer = self.state().run(key).lease_info(id, fence);
-                self.hold(reply, Ok(answer))
-            }
-            TaskCall::RecordUpload(fence, upload, reply) => {
-                let answer = self.state().run(key).record_upload(id, fence, upload, now);
-                self.hold(reply, Ok(answer))
-            }
-            TaskCall::Complete(request, reply) => {
-                count(&self.outlets.stats.completions, 1);
-                self.end_attempt(key, id, reply, |run| run.complete(id, &request, now))
-            }
-            TaskCall::Fail(request, reply) => {
-                self.end_attempt(key, id, reply, |run| run.fail(id, &request, now))
-            }
-            TaskCall::Release(request, reply) => {
-                self.end_attempt(key, id, reply, |run| run.release(id, &request, now))
-            }
-        }
-    }
-
-    /// Carries out a call that ends an attempt, and answers with the task as it is then.
-    fn end_attempt(
-        &mut self,
-        key: RunKey,
-        id: TaskId,
-        reply: Reply<TaskView>,
-        rule: impl FnOnce(&mut RunState) -> Result<(), StoreError>,
-    ) -> Result<(), BackendError> {
-        let answer = {
-            let mut state = self.state();
-            let run = state.run(key);
-            rule(run).map(|()| view::task_in(run, &run.tasks[&id]))
-        };
-        self.hold(reply, Ok(answer))
     }
 
     /// Loads the task and its run, and checks that the caller may speak of them.
@@ -322,7 +253,7 @@ impl<B: Backend> Writer<B> {
     async fn on_run<T>(&mut self, id: &RunId, rule: impl FnOnce(&mut RunState) -> T) -> Outcome<T> {
         match self.find_run(id).await? {
             Some(key) => Ok(Ok(rule(self.state().run(key)))),
-            None => Ok(no_run(id)),
+            None => Ok(Err(no_run(id))),
         }
     }
 
@@ -336,6 +267,6 @@ impl<B: Backend> Writer<B> {
     }
 }
 
-fn no_run<T>(id: &RunId) -> Result<T, StoreError> {
-    Err(StoreError::refused(ErrorCode::NotFound, format!("there is no run `{id}`")))
+fn no_run(id: &RunId) -> StoreError {
+    StoreError::refused(ErrorCode::NotFound, format!("there is no run `{id}`"))
 }

@@ -2,25 +2,37 @@
 
 use tokio::sync::oneshot;
 
-use crate::api::{
-    ClaimRequest, CompleteRequest, CreateRun, Deadline, FailRequest, HeartbeatRequest, HeartbeatResponse,
-    HostEvent, HostView, ReleaseRequest, RunId, RunView, Settled, TaskId, TaskView,
-};
-use crate::orchestrator::store::contract::{Claimed, LeaseInfo, Scope, StoreError, Swept, Upload};
+use crate::api::{ClaimRequest, CreateRun, RunId, RunView, Settled, TaskId};
+use crate::orchestrator::store::clock::Millis;
+use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
+use crate::orchestrator::store::rules::{Ruled, RunKey, RunState};
 
-pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+use super::batch::{Answer, Refusal};
+use super::state::State;
+
+pub type Reply<T> = oneshot::Sender<Answer<T>>;
+
+/// A rule with the place for its answer. It is given the rows, or why there are none.
+pub type Call = Box<dyn FnOnce(Result<Rows<'_>, Refusal>) + Send>;
+
+/// The rows that a call is about, and the time.
+pub struct Rows<'a> {
+    pub state: &'a mut State,
+    pub run: RunKey,
+    pub now: Millis,
+}
+
+/// How the answer of a rule is given: [`State::answer`], or [`State::answer_beat`].
+pub type Promise<T> = fn(&mut State, Ruled<T>) -> Answer<T>;
 
 /// `Flush` saves what was answered before it was saved.
 pub enum Command {
     CreateRun { run: Box<CreateRun>, spec: String, reply: Reply<(RunView, bool)> },
     StopRun { run: RunId, reply: Reply<RunView> },
-    Deadline { run: RunId, later: Deadline, reply: Reply<Deadline> },
     Settle { run: RunId, provider: String, settled: Settled, reply: Reply<RunView> },
     Claim { run: RunId, claim: Box<ClaimRequest>, reply: Reply<Claimed> },
-    OnTask { scope: Scope, task: TaskId, call: TaskCall },
-    HostEvent { run: RunId, host: String, event: Box<HostEvent>, reply: Reply<()> },
-    RunnerGone { run: RunId, runner_id: String, reply: Reply<()> },
-    Hosts { run: RunId, reply: Reply<Vec<HostView>> },
+    OnRun { run: RunId, call: Call },
+    OnTask { scope: Scope, task: TaskId, call: Call },
     Sweep { reply: Reply<Swept> },
     Ping { reply: Reply<()> },
     Flush { reply: Reply<()> },
@@ -30,18 +42,14 @@ pub enum Command {
 impl Command {
     /// Answers with an error instead of carrying the command out.
     pub fn refuse(self, error: StoreError) {
+        let refusal = Refusal::at_once(Err(error));
         match self {
-            Command::CreateRun { reply, .. } => send(reply, Err(error)),
-            Command::StopRun { reply, .. } | Command::Settle { reply, .. } => send(reply, Err(error)),
-            Command::Deadline { reply, .. } => send(reply, Err(error)),
-            Command::Claim { reply, .. } => send(reply, Err(error)),
-            Command::OnTask { call, .. } => call.refuse(error),
-            Command::HostEvent { reply, .. }
-            | Command::RunnerGone { reply, .. }
-            | Command::Ping { reply }
-            | Command::Flush { reply } => send(reply, Err(error)),
-            Command::Hosts { reply, .. } => send(reply, Err(error)),
-            Command::Sweep { reply } => send(reply, Err(error)),
+            Command::CreateRun { reply, .. } => send(reply, refusal.to()),
+            Command::StopRun { reply, .. } | Command::Settle { reply, .. } => send(reply, refusal.to()),
+            Command::Claim { reply, .. } => send(reply, refusal.to()),
+            Command::OnRun { call, .. } | Command::OnTask { call, .. } => call(Err(refusal)),
+            Command::Ping { reply } | Command::Flush { reply } => send(reply, refusal.to()),
+            Command::Sweep { reply } => send(reply, refusal.to()),
             Command::Close { done } => {
                 done.send(()).ok();
             }
@@ -49,31 +57,24 @@ impl Command {
     }
 }
 
-/// Calls by the holder of a lease.
-pub enum TaskCall {
-    Heartbeat(HeartbeatRequest, Reply<HeartbeatResponse>),
-    Lease(i64, Reply<LeaseInfo>),
-    RecordUpload(i64, Upload, Reply<()>),
-    Complete(CompleteRequest, Reply<TaskView>),
-    Fail(FailRequest, Reply<TaskView>),
-    Release(ReleaseRequest, Reply<TaskView>),
-}
-
-impl TaskCall {
-    /// Answers with a refusal before anything was looked at.
-    pub fn refuse(self, error: StoreError) {
-        match self {
-            TaskCall::Heartbeat(_, reply) => send(reply, Err(error)),
-            TaskCall::Lease(_, reply) => send(reply, Err(error)),
-            TaskCall::RecordUpload(_, _, reply) => send(reply, Err(error)),
-            TaskCall::Complete(_, reply) | TaskCall::Fail(_, reply) | TaskCall::Release(_, reply) => {
-                send(reply, Err(error));
+pub fn call<T: Send + 'static>(
+    reply: Reply<T>,
+    rule: impl FnOnce(&mut RunState, Millis) -> Ruled<T> + Send + 'static,
+    promise: Promise<T>,
+) -> Call {
+    Box::new(move |rows| {
+        let answer = match rows {
+            Ok(Rows { state, run, now }) => {
+                let ruled = rule(state.run(run), now);
+                promise(state, ruled)
             }
-        }
-    }
+            Err(refusal) => refusal.to(),
+        };
+        send(reply, answer);
+    })
 }
 
 /// A caller that went away does not need its answer.
-pub fn send<T>(reply: Reply<T>, answer: Result<T, StoreError>) {
+pub fn send<T>(reply: Reply<T>, answer: Answer<T>) {
     drop(reply.send(answer));
 }

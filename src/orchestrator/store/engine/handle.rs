@@ -1,8 +1,7 @@
 //! [`Engine`]: the `Store` that handlers hold. Changes go to the writer, lists to the reader.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -12,16 +11,17 @@ use crate::api::{
     HeartbeatResponse, HostEvent, HostView, ReleaseRequest, RunId, RunView, Settled, TaskCounts, TaskId,
     TaskView,
 };
-use crate::orchestrator::store::clock::Clock;
+use crate::orchestrator::store::clock::{Clock, Millis};
 use crate::orchestrator::store::contract::{
     Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
 };
-use crate::orchestrator::store::rules::spec_text;
+use crate::orchestrator::store::rules::{Ruled, RunState, spec_text};
 use crate::orchestrator::store::stats::{StoreStats, count};
-use crate::orchestrator::store::validate;
+use crate::orchestrator::store::{validate, view};
 
 use super::backend::{Backend, Reader};
-use super::command::{Command, Reply, TaskCall};
+use super::batch::Answer;
+use super::command::{Command, Promise, Reply, call};
 use super::state::State;
 use super::writer::{Outlets, Writer};
 
@@ -31,14 +31,18 @@ pub struct Engine {
     events: watch::Receiver<i64>,
     queue: watch::Receiver<u64>,
     stats: Arc<StoreStats>,
-    /// Where nobody else writes to the database: the rows in memory, for heartbeats.
-    beats: Option<Beats>,
+    /// Where nobody else writes to the database: handlers carry calls out by themselves.
+    own: Option<Own>,
 }
 
-/// What carries out a heartbeat without the writer: it renews a lease that is in memory, and waits for nothing.
-struct Beats {
-    state: Arc<Mutex<State>>,
-    first: Arc<Notify>,
+/// How often a lock is tried: for one or two microseconds, in which most calls are carried out.
+const TRIES: usize = 32;
+
+/// What carries out a call without the writer, where every row that it needs is in memory.
+struct Own {
+    rows: Arc<Mutex<State>>,
+    /// Tells the writer that there is something to save.
+    news: Arc<Notify>,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,17 +77,42 @@ impl Parts {
         clock: Arc<dyn Clock>,
     ) -> (Engine, Writer<B>, mpsc::UnboundedReceiver<Command>) {
         let outlets = self.outlets();
-        let (state, first) = (Arc::<Mutex<State>>::default(), Arc::<Notify>::default());
-        let beats = Beats { state: state.clone(), first: first.clone(), clock: clock.clone() };
+        let (rows, news) = (Arc::<Mutex<State>>::default(), Arc::<Notify>::default());
+        let own = Own { rows: rows.clone(), news: news.clone(), clock: clock.clone() };
         let engine = Engine {
             commands: self.commands.0,
             reader,
             events: self.events.1,
             queue: self.queue.1,
             stats: self.stats,
-            beats: (!B::SHARED).then_some(beats),
+            own: (!B::SHARED).then_some(own),
         };
-        (engine, Writer::new(backend, clock, outlets, state, first), self.commands.1)
+        (engine, Writer::new(backend, clock, outlets, rows, news), self.commands.1)
+    }
+}
+
+impl Own {
+    /// Carries a call out, if `call` finds what it needs. Whatever is out of the ordinary is left to the writer, as is
+    /// everything while the rows are in use for longer than a moment: nobody here waits for a lock.
+    fn at_once<T>(&self, call: impl FnOnce(&mut State, Millis) -> Option<Answer<T>>) -> Option<Answer<T>> {
+        let mut state = self.lock_soon()?;
+        if state.batches.have_ended() {
+            return None;
+        }
+        let beaten = state.beats_since.is_some();
+        let answer = call(&mut state, self.clock.now_ms())?;
+        let first_beat = !beaten && state.beats_since.is_some();
+        if first_beat || !state.batches.is_under_way() && state.is_due() {
+            self.news.notify_one();
+        }
+        Some(answer)
+    }
+
+    fn lock_soon(&self) -> Option<MutexGuard<'_, State>> {
+        (0..TRIES).find_map(|_| {
+            std::hint::spin_loop();
+            self.rows.try_lock().ok()
+        })
     }
 }
 
@@ -92,53 +121,46 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).map_err(|mpsc::error::SendError(_)| StoreError::Closed)?;
         match answer.await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.when_durable().await,
             // The writer ended, or gave the command's batch up before it was reached.
             Err(oneshot::error::RecvError { .. }) if self.commands.is_closed() => Err(StoreError::Closed),
             Err(dropped) => Err(StoreError::failed(dropped)),
         }
     }
 
-    /// The answer to a heartbeat where it can be had at once. Whatever is out of the ordinary is left to the writer, as
-    /// is everything while the rows are in use: nobody here waits for a lock.
-    fn beat_at_once(
+    async fn on_run<T: Send + 'static>(
         &self,
-        scope: &Scope,
+        run: &RunId,
+        rule: impl FnOnce(&mut RunState, Millis) -> Ruled<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(|reply| Command::OnRun { run: run.clone(), call: call(reply, rule, State::answer) }).await
+    }
+
+    async fn on_task<T: Send + 'static>(
+        &self,
+        scope: Scope,
         task: TaskId,
-        beat: &HeartbeatRequest,
-    ) -> Option<HeartbeatResponse> {
-        let beats = self.beats.as_ref().filter(|_| !self.commands.is_closed())?;
-        let mut state = beats.state.try_lock().ok()?;
-        let key = state.key_of_task(task)?;
-        let run = state.run(key);
-        if matches!(scope, Scope::Run(id) if *id != run.row.id) {
-            return None;
+        rule: impl Fn(&mut RunState, Millis) -> Ruled<T> + Send + 'static,
+        promise: Promise<T>,
+    ) -> Result<T, StoreError> {
+        let at_hand = |state: &mut State, now| {
+            let key = state.at_hand(&scope, task)?;
+            let ruled = rule(state.run(key), now);
+            Some(promise(state, ruled))
+        };
+        if let Some(answer) = self.own.as_ref().and_then(|own| own.at_once(at_hand)) {
+            return answer.when_durable().await;
         }
-        let answer = run.heartbeat(task, beat, beats.clock.now_ms()).ok()?;
-        count(&self.stats.heartbeats, 1);
-        self.stats.note_unsaved_beats(true);
-        if state.beats_since.is_none() {
-            state.beats_since = Some(Instant::now());
-            beats.first.notify_one();
-        }
-        Some(answer)
+        self.ask(|reply| Command::OnTask { scope, task, call: call(reply, rule, promise) }).await
     }
 
     /// The reader, once it can see every heartbeat that was answered.
     async fn saved(&self) -> Result<&dyn Reader, StoreError> {
-        if self.stats.has_unsaved_beats() {
+        let unsaved = |own: &Own| own.rows.lock().unwrap_or_else(PoisonError::into_inner).unsaved_beats;
+        if self.own.as_ref().is_some_and(unsaved) {
             self.ask(|reply| Command::Flush { reply }).await?;
         }
         Ok(&*self.reader)
-    }
-
-    async fn on_task<T>(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        call: impl FnOnce(Reply<T>) -> TaskCall,
-    ) -> Result<T, StoreError> {
-        self.ask(|reply| Command::OnTask { scope, task, call: call(reply) }).await
     }
 }
 
@@ -156,7 +178,7 @@ impl Store for Engine {
 
     async fn deadline(&self, run: &RunId, later: Deadline) -> Result<Deadline, StoreError> {
         validate::deadline(later)?;
-        self.ask(|reply| Command::Deadline { run: run.clone(), later, reply }).await
+        self.on_run(run, move |run, _| Ok(run.move_deadline(later))).await
     }
 
     async fn settle(&self, run: &RunId, provider: &str, settled: Settled) -> Result<RunView, StoreError> {
@@ -167,6 +189,14 @@ impl Store for Engine {
 
     async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError> {
         validate::claim(&claim)?;
+        count(&self.stats.claims, 1);
+        let at_hand = |state: &mut State, now| {
+            let claimed = state.claim_at_hand(run, &claim, now)?;
+            Some(state.answer(Ok(claimed)))
+        };
+        if let Some(answer) = self.own.as_ref().and_then(|own| own.at_once(at_hand)) {
+            return answer.when_durable().await;
+        }
         self.ask(|reply| Command::Claim { run: run.clone(), claim: Box::new(claim), reply }).await
     }
 
@@ -177,14 +207,14 @@ impl Store for Engine {
         beat: HeartbeatRequest,
     ) -> Result<HeartbeatResponse, StoreError> {
         validate::heartbeat(&beat)?;
-        if let Some(answer) = self.beat_at_once(&scope, task, &beat) {
-            return Ok(answer);
-        }
-        self.on_task(scope, task, |reply| TaskCall::Heartbeat(beat, reply)).await
+        count(&self.stats.heartbeats, 1);
+        let rule = move |run: &mut RunState, now| run.heartbeat(task, &beat, now);
+        self.on_task(scope, task, rule, State::answer_beat).await
     }
 
     async fn lease(&self, scope: Scope, task: TaskId, fence: i64) -> Result<LeaseInfo, StoreError> {
-        self.on_task(scope, task, |reply| TaskCall::Lease(fence, reply)).await
+        let rule = move |run: &mut RunState, _| run.lease_info(task, fence);
+        self.on_task(scope, task, rule, State::answer).await
     }
 
     async fn record_upload(
@@ -194,7 +224,8 @@ impl Store for Engine {
         fence: i64,
         upload: Upload,
     ) -> Result<(), StoreError> {
-        self.on_task(scope, task, |reply| TaskCall::RecordUpload(fence, upload, reply)).await
+        let rule = move |run: &mut RunState, now| run.record_upload(task, fence, &upload, now);
+        self.on_task(scope, task, rule, State::answer).await
     }
 
     async fn complete(
@@ -203,12 +234,21 @@ impl Store for Engine {
         task: TaskId,
         request: CompleteRequest,
     ) -> Result<TaskView, StoreError> {
-        self.on_task(scope, task, |reply| TaskCall::Complete(request, reply)).await
+        count(&self.stats.completions, 1);
+        let rule = move |run: &mut RunState, now| {
+            run.complete(task, &request, now)?;
+            Ok(view::task_in(run, task))
+        };
+        self.on_task(scope, task, rule, State::answer).await
     }
 
     async fn fail(&self, scope: Scope, task: TaskId, request: FailRequest) -> Result<TaskView, StoreError> {
         validate::fail(&request)?;
-        self.on_task(scope, task, |reply| TaskCall::Fail(request, reply)).await
+        let rule = move |run: &mut RunState, now| {
+            run.fail(task, &request, now)?;
+            Ok(view::task_in(run, task))
+        };
+        self.on_task(scope, task, rule, State::answer).await
     }
 
     async fn release(
@@ -218,18 +258,30 @@ impl Store for Engine {
         request: ReleaseRequest,
     ) -> Result<TaskView, StoreError> {
         validate::release(&request)?;
-        self.on_task(scope, task, |reply| TaskCall::Release(request, reply)).await
+        let rule = move |run: &mut RunState, now| {
+            run.release(task, &request, now)?;
+            Ok(view::task_in(run, task))
+        };
+        self.on_task(scope, task, rule, State::answer).await
     }
 
     async fn host_event(&self, run: &RunId, host: &str, event: HostEvent) -> Result<(), StoreError> {
         validate::host_event(host, &event)?;
-        let (run, host, event) = (run.clone(), host.to_owned(), Box::new(event));
-        self.ask(|reply| Command::HostEvent { run, host, event, reply }).await
+        let host = host.to_owned();
+        let rule = move |run: &mut RunState, now| {
+            run.host_event(&host, event, now);
+            Ok(())
+        };
+        self.on_run(run, rule).await
     }
 
     async fn runner_gone(&self, run: &RunId, runner_id: &str) -> Result<(), StoreError> {
-        let (run, runner_id) = (run.clone(), runner_id.to_owned());
-        self.ask(|reply| Command::RunnerGone { run, runner_id, reply }).await
+        let runner_id = runner_id.to_owned();
+        let rule = move |run: &mut RunState, now| {
+            run.runner_gone(&runner_id, now);
+            Ok(())
+        };
+        self.on_run(run, rule).await
     }
 
     async fn run(&self, run: &RunId) -> Result<RunView, StoreError> {
@@ -253,7 +305,7 @@ impl Store for Engine {
     }
 
     async fn hosts(&self, run: &RunId) -> Result<Vec<HostView>, StoreError> {
-        self.ask(|reply| Command::Hosts { run: run.clone(), reply }).await
+        self.on_run(run, |run, now| Ok(run.host_views(now))).await
     }
 
     async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError> {

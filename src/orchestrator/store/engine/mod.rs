@@ -15,10 +15,10 @@
 //! (the rows it holds).
 
 mod backend;
+mod batch;
 mod carry;
 mod command;
 mod handle;
-mod held;
 mod state;
 mod take_up;
 mod writer;

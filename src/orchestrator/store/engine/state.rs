@@ -1,10 +1,16 @@
-//! The rows that the writer holds in memory: every run that has not ended, and runs that were just asked for.
+//! The rows in memory: every run that has not ended, and runs that were just asked for. And who waits until what
+//! changed in them is durable.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::api::{RunId, TaskId};
-use crate::orchestrator::store::rules::{Changes, RunKey, RunState, Take};
+use crate::api::{ClaimRequest, RunId, TaskId};
+use crate::orchestrator::store::clock::Millis;
+use crate::orchestrator::store::contract::{Claimed, Scope, StoreError};
+use crate::orchestrator::store::rules::{Changes, Ruled, RunKey, RunState, Take};
+
+use super::batch::{Answer, Batch};
 
 #[derive(Debug, Default)]
 pub struct State {
@@ -19,8 +25,28 @@ pub struct State {
     visitors: Vec<(RunKey, TaskId)>,
     /// Runs that may have unsaved changes.
     touched: BTreeSet<RunKey>,
-    /// Since when there are heartbeats that were answered and not saved.
+    /// Since when there are heartbeats that were answered and not handed over to be saved.
     pub beats_since: Option<Instant>,
+    /// Whether lists would miss heartbeats that were answered.
+    pub unsaved_beats: bool,
+    pub batches: Batches,
+}
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+pub struct Batches {
+    /// With what is unsaved now.
+    gathering: Arc<Batch>,
+    /// Answers that stand on it.
+    waiting: usize,
+    /// Somebody waits for it who changed nothing.
+    due: bool,
+    /// Is being committed.
+    under_way: Option<Arc<Batch>>,
+    /// A transaction is open that keeps others out: it ends with this batch, and every answer waits for that.
+    pub in_turn: bool,
+    /// Nothing is committed any more.
+    ended: bool,
 }
 
 impl State {
@@ -41,8 +67,9 @@ impl State {
         }
     }
 
+    /// Forgets all rows. Whoever waits goes on waiting.
     pub fn clear(&mut self) {
-        *self = State::default();
+        *self = State { batches: std::mem::take(&mut self.batches), ..State::default() };
     }
 
     pub fn key_of(&self, id: &RunId) -> Option<RunKey> {
@@ -82,7 +109,51 @@ impl State {
     /// Whether anything waits to be saved that may not wait for the heartbeats.
     pub fn is_due(&self) -> bool {
         let is_due = |run: &RunState| run.dirty.queue || !run.dirty.has_only_beats();
-        self.touched.iter().any(|key| is_due(&self.runs[key]))
+        self.batches.due || self.batches.in_turn || self.touched.iter().any(|key| is_due(&self.runs[key]))
+    }
+
+    /// What is unsaved, if only heartbeats, is to be committed.
+    pub fn demand_commit(&mut self) {
+        self.batches.due = true;
+    }
+
+    /// An answer by these rows, which waits until they are durable, whoever changed them.
+    pub fn answer<T>(&mut self, answer: Ruled<T>) -> Answer<T> {
+        let stands_on = if self.is_due() {
+            self.batches.waiting += 1;
+            Some(self.batches.gathering.clone())
+        } else {
+            self.batches.under_way.clone()
+        };
+        Answer { answer, stands_on }
+    }
+
+    /// A heartbeat only promises that the lease lives on, and whoever sends it sends the next one soon: it is
+    /// answered at once and saved a little later. What is lost with it in a crash is one beat of four, and a
+    /// restart extends the lease. Where others may take the lease back, they must see the beat first.
+    pub fn answer_beat<T>(&mut self, answer: Ruled<T>) -> Answer<T> {
+        if self.batches.in_turn || answer.is_err() {
+            return self.answer(answer);
+        }
+        self.unsaved_beats = true;
+        self.beats_since.get_or_insert_with(Instant::now);
+        Answer::at_once(answer)
+    }
+
+    /// The run of a task, if the row is here and the caller may speak of it.
+    pub fn at_hand(&mut self, scope: &Scope, task: TaskId) -> Option<RunKey> {
+        let key = self.key_of_task(task)?;
+        let run = &self.runs[&key];
+        let allowed = !matches!(scope, Scope::Run(id) if *id != run.row.id);
+        (allowed && run.tasks.contains_key(&task)).then_some(key)
+    }
+
+    /// Hands a task out, if every row for that is here.
+    pub fn claim_at_hand(&mut self, id: &RunId, claim: &ClaimRequest, now: Millis) -> Option<Claimed> {
+        let key = self.key_of(id)?;
+        let run = &self.runs[&key];
+        let is_here = run.groups_for(claim).into_iter().all(|group| !run.needs_refill(group));
+        is_here.then(|| self.run(key).claim(claim, now))
     }
 
     /// The runs in which whole groups ended.
@@ -116,5 +187,50 @@ impl State {
         for key in ended {
             self.remove(key);
         }
+    }
+}
+
+impl Batches {
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// The answer to somebody whose batch is about to fail.
+    pub fn failing<T>(&self) -> Answer<T> {
+        Answer { answer: Err(StoreError::Closed), stands_on: Some(self.gathering.clone()) }
+    }
+
+    /// Begins the next batch. Changes that come after it may be committed with this one, but whoever made them
+    /// waits for the next.
+    pub fn hand_over(&mut self) -> Arc<Batch> {
+        (self.waiting, self.due, self.in_turn) = (0, false, false);
+        let batch = std::mem::take(&mut self.gathering);
+        self.under_way = Some(batch.clone());
+        batch
+    }
+
+    pub fn landed(&mut self) {
+        self.under_way = None;
+    }
+
+    /// Everybody who waits, for a failure to be told.
+    pub fn take(&mut self) -> [Arc<Batch>; 2] {
+        let under_way = self.under_way.take().unwrap_or_default();
+        let gathering = self.hand_over();
+        self.under_way = None;
+        [under_way, gathering]
+    }
+
+    /// From now on nobody waits here.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    pub fn have_ended(&self) -> bool {
+        self.ended
     }
 }

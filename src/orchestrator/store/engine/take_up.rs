@@ -37,8 +37,7 @@ impl<B: Backend> Writer<B> {
         }
         self.backend.save_alive(self.clock.now_ms()).await?;
         // The extension and the time up to which it goes are saved together, or it would come twice.
-        self.due = true;
-        self.with_beats = true;
+        self.demand_commit();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The loop: carry out what has gathered, hand the changes over to be committed, answer when they are durable.
+//! The loop: carry out what has gathered, hand the changes over to be committed, say when they are durable.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::error;
 
 use crate::orchestrator::store::clock::{Clock, Millis};
+use crate::orchestrator::store::contract::StoreError;
 use crate::orchestrator::store::rules::{RunKey, Take};
 use crate::orchestrator::store::stats::{StoreStats, count};
 
 use super::backend::{Backend, BackendError, Commit, Committed};
+use super::batch::{Batch, BatchFailed};
 use super::command::Command;
-use super::held::{BatchFailed, Held};
 use super::state::State;
 
 /// Commands taken at a time: bounds the memory of a batch and the wait of its first caller.
@@ -35,20 +36,13 @@ pub struct Outlets {
 
 pub struct Writer<B> {
     pub(super) backend: B,
-    /// Shared with the handle, which carries out heartbeats by itself. Never locked across an `await`.
-    state: Arc<Mutex<State>>,
-    /// Told when a heartbeat was carried out and none was unsaved.
-    first_beat: Arc<Notify>,
+    rows: OwnRows,
+    /// Told when a handler has left something to save.
+    news: Arc<Notify>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) outlets: Outlets,
-    /// Answers that wait for the next commit.
-    pub(super) held: Vec<Box<dyn Held>>,
-    /// Somebody waits for what is unsaved.
-    pub(super) due: bool,
     /// The next commit takes heartbeats, too.
     pub(super) with_beats: bool,
-    /// A transaction is open that keeps others out: it must end with this batch.
-    in_turn: bool,
     under_way: Option<UnderWay>,
     /// How often everything was given up.
     failures: u64,
@@ -57,14 +51,35 @@ pub struct Writer<B> {
     pub(super) last_sweep: Option<(Instant, Millis)>,
 }
 
-/// A commit that has not landed yet, and who waits for it.
-struct UnderWay {
-    outcome: oneshot::Receiver<Result<Committed, BackendError>>,
-    waiting: Waiting,
+/// The writer's hold on the rows, which it shares with handlers. Never locked across an `await`.
+struct OwnRows(Arc<Mutex<State>>);
+
+impl OwnRows {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-struct Waiting {
-    held: Vec<Box<dyn Held>>,
+impl Drop for OwnRows {
+    /// However the writer ends, nobody waits for it afterwards.
+    fn drop(&mut self) {
+        let mut state = self.lock();
+        state.batches.end();
+        let gone = Arc::new(BatchFailed("the writer has ended".into()));
+        for batch in state.batches.take() {
+            batch.land(Err(gone.clone()));
+        }
+    }
+}
+
+/// A commit that has not landed yet.
+struct UnderWay {
+    outcome: oneshot::Receiver<Result<Committed, BackendError>>,
+    handed_over: HandedOver,
+}
+
+struct HandedOver {
+    batch: Arc<Batch>,
     started: Instant,
     queue_changed: bool,
 }
@@ -74,8 +89,8 @@ enum Next {
     Landed(Result<Committed, BackendError>),
     Commands,
     Beats,
-    /// There is a time now at which the beats are due.
-    FirstBeat,
+    /// A handler has changed something by itself.
+    News,
     /// Nobody is left who could ask for anything.
     End,
 }
@@ -85,19 +100,16 @@ impl<B: Backend> Writer<B> {
         backend: B,
         clock: Arc<dyn Clock>,
         outlets: Outlets,
-        state: Arc<Mutex<State>>,
-        first_beat: Arc<Notify>,
+        rows: Arc<Mutex<State>>,
+        news: Arc<Notify>,
     ) -> Writer<B> {
         Writer {
             backend,
-            state,
-            first_beat,
+            rows: OwnRows(rows),
+            news,
             clock,
             outlets,
-            held: Vec::new(),
-            due: false,
             with_beats: false,
-            in_turn: false,
             under_way: None,
             failures: 0,
             queue_changed: false,
@@ -106,12 +118,15 @@ impl<B: Backend> Writer<B> {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock()
     }
 
-    /// Begins a transaction. Where others write too, the backend brings the rows up to date, and nobody else looks at
-    /// them meanwhile.
+    /// Begins a transaction. Where others write too, the backend brings the rows up to date; nobody else looks
+    /// at them there.
     pub(super) async fn begin(&mut self) -> Result<(), BackendError> {
+        if !B::SHARED {
+            return Ok(());
+        }
         let mut state = std::mem::take(&mut *self.state());
         let begun = self.backend.begin(&mut state).await;
         *self.state() = state;
@@ -124,21 +139,20 @@ impl<B: Backend> Writer<B> {
         while close.is_none() {
             match self.next(&mut commands, &mut batch).await {
                 Next::Landed(outcome) => self.landed(outcome).await,
-                Next::Commands => {
-                    close = self.take_batch(&mut batch).await;
-                    if !B::SHARED && close.is_none() {
-                        close = self.gather(&mut commands, &mut batch).await;
-                    }
-                }
-                Next::Beats => self.due = true,
-                Next::FirstBeat => continue,
+                Next::Commands => close = self.take_batch(&mut batch).await,
+                Next::Beats => self.state().demand_commit(),
+                Next::News => {}
                 Next::End => break,
+            }
+            if !B::SHARED && close.is_none() {
+                close = self.gather(&mut commands, &mut batch).await;
             }
             self.go_on().await;
         }
         commands.close();
+        self.state().batches.end();
         if !B::SHARED {
-            (self.due, self.with_beats) = (true, true);
+            self.demand_commit();
             // Whoever waits for it is told if it fails.
             self.settle_all().await.ok();
         }
@@ -153,8 +167,8 @@ impl<B: Backend> Writer<B> {
         commands: &mut mpsc::UnboundedReceiver<Command>,
         batch: &mut Vec<Command>,
     ) -> Next {
-        let beats_since = self.state().beats_since;
-        let beats_at = beats_since.filter(|_| self.under_way.is_none()).map(|since| since + BEATS_WAIT);
+        let beats_since = self.state().beats_since.filter(|_| self.under_way.is_none());
+        let beats_at = beats_since.map(|since| since + BEATS_WAIT);
         let under_way = &mut self.under_way;
         tokio::select! {
             biased;
@@ -163,29 +177,34 @@ impl<B: Backend> Writer<B> {
             () = tokio::time::sleep_until(beats_at.unwrap_or_else(Instant::now).into()), if beats_at.is_some() => {
                 Next::Beats
             }
-            () = self.first_beat.notified(), if beats_since.is_none() => Next::FirstBeat,
+            () = self.news.notified() => Next::News,
         }
     }
 
-    /// Lets everybody who is ready to run do so, as long as new commands come of it and there are few: callers
-    /// that were answered together come back together, and a sync is for all of them. A lone caller does not
-    /// wait for it.
+    /// Lets everybody who is ready to run do so, as long as more answers wait because of it and there are few:
+    /// callers that were answered together come back together, and a sync is for all of them. A lone caller does
+    /// not wait for it.
     async fn gather(
         &mut self,
         commands: &mut mpsc::UnboundedReceiver<Command>,
         batch: &mut Vec<Command>,
     ) -> Option<oneshot::Sender<()>> {
-        while self.due && self.under_way.is_none() && self.held.len() < WORTH_A_SYNC {
+        let mut before = 0;
+        while self.under_way.is_none() {
+            let waiting = self.state().batches.waiting();
+            if waiting == before || waiting >= WORTH_A_SYNC {
+                break;
+            }
+            before = waiting;
             tokio::task::yield_now().await;
             while batch.len() < MAX_BATCH
                 && let Ok(command) = commands.try_recv()
             {
                 batch.push(command);
             }
-            if batch.is_empty() {
-                break;
-            }
-            if let Some(done) = self.take_batch(batch).await {
+            if !batch.is_empty()
+                && let Some(done) = self.take_batch(batch).await
+            {
                 return Some(done);
             }
         }
@@ -194,21 +213,19 @@ impl<B: Backend> Writer<B> {
 
     /// Carries a batch out. Gives the place for the answer if it says that the store is to be closed.
     async fn take_batch(&mut self, batch: &mut Vec<Command>) -> Option<oneshot::Sender<()>> {
-        count(&self.outlets.stats.batches, 1);
-        count(&self.outlets.stats.commands, batch.len() as u64);
         let close = take_close(batch);
         if let Err(cause) = self.carry_out_all(batch).await {
+            let failure = self.give_up(cause).await;
             for unreached in batch.drain(..) {
-                self.hold_refusal(unreached);
+                unreached.refuse(StoreError::failed(failure.clone()));
             }
-            self.give_up(cause).await;
         }
         close
     }
 
     async fn carry_out_all(&mut self, batch: &mut Vec<Command>) -> Result<(), BackendError> {
         self.begin().await?;
-        self.in_turn = B::SHARED;
+        self.state().batches.in_turn = B::SHARED;
         // Taken from the end, so that those not reached stay where they are if the batch fails.
         batch.reverse();
         let loaded = self.state().loaded;
@@ -221,99 +238,108 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
-    /// Hands over what waits, unless a commit is under way; answers those for whom nothing needs to be saved.
+    /// Hands over what is unsaved, unless a commit is under way or nobody waits for it.
     async fn go_on(&mut self) {
         if self.under_way.is_some() {
             return;
         }
-        if self.due || self.in_turn {
+        let due = {
+            let mut state = self.state();
+            let due = state.is_due();
+            if !due {
+                state.tidy();
+            }
+            due
+        };
+        if due {
             self.hand_over().await;
-        } else {
-            self.state().tidy();
-            settle(&mut self.held, None);
         }
     }
 
     /// Starts the commit of everything that is unsaved.
     async fn hand_over(&mut self) {
-        (self.due, self.in_turn) = (false, false);
-        let overdue = self.state().beats_since.is_some_and(|since| since.elapsed() >= BEATS_WAIT);
-        let with_beats = std::mem::take(&mut self.with_beats) || overdue || B::SHARED;
-        let take = if with_beats { Take::All } else { Take::AllButBeats };
-        if with_beats {
-            self.state().beats_since = None;
-        }
         let started = Instant::now();
+        let asked = std::mem::take(&mut self.with_beats);
+        let (batch, take) = {
+            let mut state = self.state();
+            let overdue = state.beats_since.is_some_and(|since| since.elapsed() >= BEATS_WAIT);
+            let with_beats = asked || overdue || B::SHARED;
+            if with_beats {
+                state.beats_since = None;
+            }
+            count(&self.outlets.stats.batches, 1);
+            count(&self.outlets.stats.answers, state.batches.waiting() as u64);
+            (state.batches.hand_over(), if with_beats { Take::All } else { Take::AllButBeats })
+        };
         let commit = match self.save_all(take).await {
             Ok(()) => self.backend.commit().await,
             Err(cause) => Err(cause),
         };
         let queue_changed = std::mem::take(&mut self.queue_changed);
-        let waiting = Waiting { held: std::mem::take(&mut self.held), started, queue_changed };
+        let handed_over = HandedOver { batch, started, queue_changed };
         match commit {
-            Ok(Commit::UnderWay(outcome)) => self.under_way = Some(UnderWay { outcome, waiting }),
-            Ok(Commit::Done(committed)) => self.succeeded(committed, waiting),
+            Ok(Commit::UnderWay(outcome)) => self.under_way = Some(UnderWay { outcome, handed_over }),
+            Ok(Commit::Done(committed)) => self.succeeded(committed, &handed_over),
             Err(cause) => {
-                self.held = waiting.held;
                 self.give_up(cause).await;
             }
         }
     }
 
     async fn landed(&mut self, outcome: Result<Committed, BackendError>) {
-        let Some(UnderWay { waiting, .. }) = self.under_way.take() else { return };
+        let Some(UnderWay { handed_over, .. }) = self.under_way.take() else { return };
         match outcome {
-            Ok(committed) => self.succeeded(committed, waiting),
+            Ok(committed) => self.succeeded(committed, &handed_over),
+            // What was carried out meanwhile stands on what was not saved.
             Err(cause) => {
-                // What was carried out meanwhile stands on what was not saved.
-                self.held.splice(0..0, waiting.held);
                 self.give_up(cause).await;
             }
         }
     }
 
-    fn succeeded(&mut self, committed: Committed, mut waiting: Waiting) {
+    fn succeeded(&mut self, committed: Committed, handed_over: &HandedOver) {
         if committed.wrote {
             count(&self.outlets.stats.commits, 1);
-            self.outlets.stats.commit_latency.observe(waiting.started.elapsed());
+            self.outlets.stats.commit_latency.observe(handed_over.started.elapsed());
         }
         {
             // Noted before the rows are let go of: a heartbeat that comes in between would be missed by lists.
             let mut state = self.state();
+            state.batches.landed();
+            state.unsaved_beats = state.beats_since.is_some();
             state.tidy();
-            self.outlets.stats.note_unsaved_beats(state.beats_since.is_some());
         }
-        self.publish(committed, waiting.queue_changed);
-        settle(&mut waiting.held, None);
+        self.publish(committed, handed_over.queue_changed);
+        handed_over.batch.land(Ok(()));
     }
 
-    /// Nothing of what waits was saved, so the rows in memory are wrong: forget them and tell everybody.
-    async fn give_up(&mut self, cause: BackendError) {
+    /// Nothing of what is unsaved was saved, so the rows in memory are wrong: forget them and tell everybody.
+    async fn give_up(&mut self, cause: BackendError) -> Arc<BatchFailed> {
         let mut cause = cause;
-        if let Some(UnderWay { outcome, mut waiting }) = self.under_way.take() {
-            match outcome.await {
-                Ok(Ok(committed)) => {
-                    self.publish(committed, waiting.queue_changed);
-                    settle(&mut waiting.held, None);
-                }
-                Ok(Err(earlier)) => {
-                    cause = earlier;
-                    self.held.splice(0..0, waiting.held);
-                }
-                Err(gone) => {
-                    cause = gone.into();
-                    self.held.splice(0..0, waiting.held);
-                }
+        if self.under_way.is_some() {
+            let outcome = landing(&mut self.under_way).await;
+            let earlier = self.under_way.take().map(|under_way| under_way.handed_over);
+            match (outcome, earlier) {
+                (Ok(committed), Some(earlier)) => self.succeeded(committed, &earlier),
+                (Err(first), _) => cause = first,
+                (Ok(_), None) => {}
             }
         }
-        error!(error = &*cause, commands = self.held.len(), "could not save a batch of commands");
+        self.backend.rollback().await;
+        self.queue_changed = false;
+        let failure = Arc::new(BatchFailed(cause));
+        let (waiting, failed) = {
+            let mut state = self.state();
+            state.clear();
+            (state.batches.waiting(), state.batches.take())
+        };
+        error!(error = &*failure.0, answers = waiting, "could not save a batch of commands");
         count(&self.outlets.stats.failed_commits, 1);
         self.failures += 1;
-        self.backend.rollback().await;
-        self.state().clear();
-        self.queue_changed = false;
-        (self.due, self.in_turn) = (false, false);
-        settle(&mut self.held, Some(&Arc::new(BatchFailed(cause))));
+        for batch in failed {
+            batch.land(Err(failure.clone()));
+        }
+        failure
     }
 
     /// Saves everything that is unsaved, and waits for it.
@@ -369,12 +395,6 @@ async fn landing(under_way: &mut Option<UnderWay>) -> Result<Committed, BackendE
     match under_way {
         Some(under_way) => (&mut under_way.outcome).await?,
         None => std::future::pending().await,
-    }
-}
-
-fn settle(held: &mut Vec<Box<dyn Held>>, failure: Option<&Arc<BatchFailed>>) {
-    for held in held.drain(..) {
-        held.settle(failure);
     }
 }
 

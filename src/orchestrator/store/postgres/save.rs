@@ -89,7 +89,7 @@ impl PostgresBackend {
         let events = self.number_events(&changes.run_id, changes.events)?;
         let key = changes.run;
         let session = self.session()?;
-        let tasks = touched().map(rows::Task::from).collect();
+        let tasks = touched().map(|task| rows::Task::from(&**task)).collect();
         let attempts = changes.attempts.into_iter().map(rows::Attempt::from).collect();
         let groups = changes.groups.iter().map(|group| rows::GroupChange::of(key, group)).collect();
         let named = |(name, host): &(Name, Option<HostRow>)| Some(rows::Host::of(key, name, host.as_ref()?));

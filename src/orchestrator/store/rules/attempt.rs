@@ -56,7 +56,7 @@ impl RunState {
     /// Ends the attempt under way: its lease is over, its fence stale, its row final. The task's state is
     /// for the caller to set.
     pub(super) fn end_attempt(&mut self, id: TaskId, now: Millis, end: End) {
-        let task = self.tasks.get_mut(&id).expect("only loaded tasks have attempts to end");
+        let task = self.tasks.row_mut(id);
         let lease = task.lease.take().expect("only tasks that are handed out have an attempt to end");
         self.held.remove(&lease.runner_id);
         task.ended = Some(Ended {
@@ -107,7 +107,7 @@ impl RunState {
         self.dirty.leases_lost += 1;
         let announced = self.hosts.get(&host).is_some_and(|host| host.stage == HostStage::SpotNotice);
         let max_attempts = self.row.max_attempts;
-        let task = self.tasks.get_mut(&id).expect("ended above");
+        let task = self.tasks.row_mut(id);
         // Announced ends are bounded like releases: both are told by whoever has a run's key.
         let free = announced && task.free < MAX_FREE_RELEASES;
         if free {
@@ -139,13 +139,13 @@ impl RunState {
     pub(super) fn fail_task(&mut self, id: TaskId, now: Millis, reason: &str, message: Option<String>) {
         let detail = message.as_deref().map_or(reason.to_owned(), |message| in_brief(reason, message));
         self.finish_task(id, TaskState::Failed, Some(reason.to_owned()));
-        self.tasks.get_mut(&id).expect("finished above").error_message = message;
+        self.tasks.row_mut(id).error_message = message;
         self.event(now, EventKind::TaskFailed, Some(id), Some(detail));
     }
 
     pub(super) fn finish_task(&mut self, id: TaskId, state: TaskState, reason: Option<String>) {
         self.set_state(id, state);
-        let task = self.tasks.get_mut(&id).expect("set_state checked that it is loaded");
+        let task = self.tasks.row_mut(id);
         task.reason = reason;
         let group = task.group;
         self.dirty.queue |= self.groups[group].is_over();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,9 +54,9 @@ pub struct Changes {
     pub run: RunKey,
     pub run_id: RunId,
     pub row: Option<RunChange>,
-    pub tasks: Vec<TaskRow>,
+    pub tasks: Vec<Arc<TaskRow>>,
     /// Rows in which only that changed what a heartbeat carries.
-    pub beats: Vec<TaskRow>,
+    pub beats: Vec<Arc<TaskRow>>,
     pub attempts: Vec<AttemptRow>,
     pub bulk: Vec<BulkEnd>,
     pub groups: Vec<GroupChange>,

@@ -83,7 +83,8 @@ impl RunState {
     ) -> Claimed {
         self.set_state(id, TaskState::Claimed);
         let expires_at = now + self.row.lease_ms;
-        let task = self.tasks.get_mut(&id).expect("queued tasks are loaded");
+        self.leases_until = self.leases_until.min(expires_at);
+        let task = self.tasks.row_mut(id);
         task.fence += 1;
         task.attempts += 1;
         task.lease = Some(HeldLease {
@@ -105,7 +106,7 @@ impl RunState {
 
     fn renewed(&mut self, id: TaskId, now: Millis) -> Claimed {
         let expires_at = now + self.row.lease_ms;
-        let task = self.tasks.get_mut(&id).expect("held tasks are loaded");
+        let task = self.tasks.row_mut(id);
         if let Some(lease) = &mut task.lease {
             lease.expires_at = lease.expires_at.max(expires_at);
         }

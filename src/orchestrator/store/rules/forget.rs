@@ -8,9 +8,9 @@ use crate::orchestrator::store::clock::Millis;
 use super::rows::Name;
 use super::run_state::RunState;
 
-/// Beyond, those heard of longest ago are forgotten. Twice what a large run has.
+/// Beyond, of those that hold no task, those heard of longest ago are forgotten. Twice what a large run has.
 const MAX_RUNNERS: usize = 20_000;
-/// The same for hosts. Those that hold a task or were drained stay.
+/// The same for hosts. Those that were drained stay, too.
 const MAX_HOSTS: usize = 20_000;
 /// Messages of all hosts together, bytes. Beyond, those of hosts heard of longest ago are dropped; the events
 /// keep them.
@@ -18,10 +18,10 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 impl RunState {
     pub(super) fn forget_excess(&mut self) {
-        if self.runners.len() > MAX_RUNNERS {
+        if self.runners.len() > MAX_RUNNERS + self.held.len() {
             self.forget_runners();
         }
-        if self.hosts.len() > MAX_HOSTS {
+        if self.hosts.len() > MAX_HOSTS + self.held.len() {
             self.forget_hosts();
         }
         self.forget_messages();
@@ -35,7 +35,7 @@ impl RunState {
             .map(|(id, runner)| (runner.seen_at, id.clone()))
             .collect();
         idle.sort_unstable();
-        for (_, id) in idle.into_iter().take(self.runners.len() - MAX_RUNNERS) {
+        for (_, id) in idle.into_iter().take(self.runners.len() - MAX_RUNNERS - self.held.len()) {
             self.runners.remove(&id);
             self.dirty.runners.insert(id);
         }
@@ -50,7 +50,7 @@ impl RunState {
             .map(|(name, host)| (host.seen_at, name.clone()))
             .collect();
         idle.sort_unstable();
-        for (_, name) in idle.into_iter().take(self.hosts.len() - MAX_HOSTS) {
+        for (_, name) in idle.into_iter().take(self.hosts.len() - MAX_HOSTS - self.held.len()) {
             self.hosts.remove(&name);
             self.dirty.hosts.insert(name);
         }

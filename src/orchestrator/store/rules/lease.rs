@@ -29,7 +29,7 @@ impl RunState {
     ) -> Ruled<HeartbeatResponse> {
         self.holder(id, beat.fence)?;
         let lease_ms = self.row.lease_ms;
-        let task = self.tasks.get_mut(&id).expect("checked above");
+        let task = self.tasks.row_mut(id);
         let first = task.state == TaskState::Claimed;
         let group = task.group;
         let lease = task.lease.as_mut().expect("a valid fence has a lease");
@@ -65,14 +65,13 @@ impl RunState {
         })
     }
 
-    pub fn record_upload(&mut self, id: TaskId, fence: i64, upload: Upload, now: Millis) -> Ruled<()> {
+    pub fn record_upload(&mut self, id: TaskId, fence: i64, upload: &Upload, now: Millis) -> Ruled<()> {
         self.holder(id, fence)?;
-        let verified = upload.verified;
         let lease_ms = self.row.lease_ms;
-        let task = self.tasks.get_mut(&id).expect("checked above");
+        let task = self.tasks.row_mut(id);
         let lease = task.lease.as_mut().expect("a valid fence has a lease");
-        let news = verified && lease.upload.as_ref() != Some(&upload);
-        lease.upload = Some(upload);
+        let news = upload.verified && lease.upload.as_ref() != Some(upload);
+        lease.upload = Some(upload.clone());
         // Whoever uploads is alive.
         lease.expires_at = lease.expires_at.max(now + lease_ms);
         self.touch(id);
@@ -114,7 +113,7 @@ impl RunState {
         let claimed_at = lease.claimed_at;
         let kind = request.error_type.word();
         self.end_attempt(id, now, End::failed(kind, &request.error_message, request.sha256.clone()));
-        let task = self.tasks.get_mut(&id).expect("checked above");
+        let task = self.tasks.row_mut(id);
         task.failures += 1;
         let retry = task.failures <= self.row.max_failure_retries && task.spent() < self.row.max_attempts;
         if retry {
@@ -133,7 +132,7 @@ impl RunState {
         }
         self.holder(id, request.fence)?;
         self.end_attempt(id, now, End::released(&request.reason));
-        let task = self.tasks.get_mut(&id).expect("checked above");
+        let task = self.tasks.row_mut(id);
         if task.free < MAX_FREE_RELEASES {
             task.free += 1;
         }

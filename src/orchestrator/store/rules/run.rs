@@ -163,7 +163,7 @@ impl RunState {
         }
         let held: Vec<TaskId> = self.held.values().copied().collect();
         for id in &held {
-            if let Some(lease) = self.tasks.get_mut(id).and_then(|task| task.lease.as_mut()) {
+            if let Some(lease) = self.tasks.row_mut(*id).lease.as_mut() {
                 lease.expires_at += by;
                 self.touch_by_beat(*id);
             }

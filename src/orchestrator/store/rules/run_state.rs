@@ -1,6 +1,8 @@
 //! One run as it is held in memory: its rows, and what changed in them.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use super::changes::Dirty;
 use super::rows::{GroupRow, HostRow, Name, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
@@ -13,12 +15,39 @@ pub struct RunState {
     pub row: RunRow,
     pub groups: Vec<GroupRow>,
     pub by_alias: HashMap<Alias, usize>,
-    pub tasks: HashMap<TaskId, TaskRow>,
+    pub tasks: Tasks,
     /// The task that each runner holds.
     pub held: HashMap<Name, TaskId>,
     pub hosts: HashMap<Name, HostRow>,
     pub runners: HashMap<Name, RunnerRow>,
     pub dirty: Dirty,
+    /// No lease ends before this.
+    pub(super) leases_until: Millis,
+}
+
+/// Rows of tasks. What was taken out to be saved is shared with whoever saves it, until it changes again.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Tasks(HashMap<TaskId, Arc<TaskRow>>);
+
+impl Tasks {
+    /// For a rule to change. Rules change only tasks that are loaded.
+    pub fn row_mut(&mut self, id: TaskId) -> &mut TaskRow {
+        Arc::make_mut(self.0.get_mut(&id).expect("a rule changes only tasks that are loaded"))
+    }
+}
+
+impl Deref for Tasks {
+    type Target = HashMap<TaskId, Arc<TaskRow>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Tasks {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 /// What another orchestrator changed in a run.
@@ -38,11 +67,12 @@ impl RunState {
             row,
             groups,
             by_alias,
-            tasks: HashMap::new(),
+            tasks: Tasks::default(),
             held: HashMap::new(),
             hosts: HashMap::new(),
             runners: HashMap::new(),
             dirty: Dirty::default(),
+            leases_until: Millis::MAX,
         }
     }
 
@@ -56,11 +86,12 @@ impl RunState {
                 self.groups[task.group].queue.insert(task.id);
             }
             (_, Some(lease)) => {
+                self.leases_until = self.leases_until.min(lease.expires_at);
                 self.held.insert(lease.runner_id.clone(), task.id);
             }
             _ => {}
         }
-        self.tasks.insert(task.id, task);
+        self.tasks.insert(task.id, Arc::new(task));
     }
 
     /// Takes in the pending tasks of a group that come next, in order; `done` when there are no more.
@@ -91,10 +122,11 @@ impl RunState {
         }
         self.tasks.retain(|_, task| task.lease.is_some());
         for task in news.tasks {
-            if let Some(old) = self.tasks.remove(&task.id).and_then(|task| task.lease)
-                && self.held.get(&old.runner_id) == Some(&task.id)
+            if let Some(old) = self.tasks.remove(&task.id)
+                && let Some(lease) = &old.lease
+                && self.held.get(&lease.runner_id) == Some(&task.id)
             {
-                self.held.remove(&old.runner_id);
+                self.held.remove(&lease.runner_id);
             }
             if task.lease.is_some() {
                 self.take_in(task);
@@ -175,7 +207,7 @@ impl RunState {
     }
 
     fn count_state(&mut self, id: TaskId, to: TaskState) {
-        let task = self.tasks.get_mut(&id).expect("a rule changes only tasks that are loaded");
+        let task = self.tasks.row_mut(id);
         let from = std::mem::replace(&mut task.state, to);
         let index = task.group;
         let group = &mut self.groups[index];

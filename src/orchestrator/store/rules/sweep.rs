@@ -6,7 +6,7 @@ use crate::orchestrator::store::contract::Swept;
 use crate::words::count;
 
 use super::changes::BulkEnd;
-use super::rows::NewEvent;
+use super::rows::{NewEvent, RunnerRow};
 use super::run_state::RunState;
 
 /// How stale the saved time of a runner or a group may become.
@@ -32,13 +32,21 @@ impl RunState {
         swept
     }
 
-    fn expired(&self, now: Millis) -> Vec<TaskId> {
-        let mut expired: Vec<TaskId> = self
-            .held
-            .values()
-            .copied()
-            .filter(|id| self.tasks[id].lease.as_ref().is_some_and(|lease| lease.expires_at <= now))
-            .collect();
+    fn expired(&mut self, now: Millis) -> Vec<TaskId> {
+        // Leases are only ever made longer, so most sweeps need not look at them.
+        if now < self.leases_until {
+            return Vec::new();
+        }
+        self.leases_until = Millis::MAX;
+        let mut expired = Vec::new();
+        for &id in self.held.values() {
+            let Some(lease) = &self.tasks[&id].lease else { continue };
+            if lease.expires_at <= now {
+                expired.push(id);
+            } else {
+                self.leases_until = self.leases_until.min(lease.expires_at);
+            }
+        }
         expired.sort_unstable();
         expired
     }
@@ -95,16 +103,14 @@ impl RunState {
     /// Marks who was heard of for saving, where what was saved is too old.
     fn save_presence(&mut self) {
         self.forget_excess();
-        let mut left = SAVE_PRESENCE_AT_ONCE;
-        for (id, runner) in &mut self.runners {
-            if left > 0 && runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS {
-                left -= 1;
-                runner.saved_at = runner.seen_at;
-                self.dirty.runners.insert(id.clone());
-                self.dirty.hosts.insert(runner.host.clone());
-                if let Some(&held) = self.held.get(id) {
-                    self.dirty.groups.insert(self.tasks[&held].group);
-                }
+        let stale = |runner: &RunnerRow| runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS;
+        let stale = self.runners.iter_mut().filter(|(_, runner)| stale(runner));
+        for (id, runner) in stale.take(SAVE_PRESENCE_AT_ONCE) {
+            runner.saved_at = runner.seen_at;
+            self.dirty.runners.insert(id.clone());
+            self.dirty.hosts.insert(runner.host.clone());
+            if let Some(&held) = self.held.get(id) {
+                self.dirty.groups.insert(self.tasks[&held].group);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::run_state::Tasks;
 use super::*;
 use crate::api::{
     AttemptOutcome, ClaimRequest, CompleteRequest, CreateRun, FailKind, FailRequest, HeartbeatRequest,
@@ -123,7 +124,7 @@ fn apply(run: &mut RunState, step: &Step, now: &mut i64) {
 }
 
 /// What must hold after every step.
-fn check(run: &RunState, before: &HashMap<TaskId, TaskRow>, attempts: &[AttemptRow]) {
+fn check(run: &RunState, before: &Tasks, attempts: &[AttemptRow]) {
     let mut tally: HashMap<(usize, &str), u64> = HashMap::new();
     for task in run.tasks.values() {
         *tally.entry((task.group, crate::orchestrator::store::words::Word::word(task.state))).or_default() +=

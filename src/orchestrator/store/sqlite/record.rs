@@ -160,8 +160,8 @@ mod tests {
             run: 1,
             run_id: "run".parse().unwrap(),
             row: Some(RunChange { status: RunStatus::Running, finished_at: Some(4), deadline: Some(5) }),
-            tasks: vec![task()],
-            beats: vec![TaskRow::pending(6, 0, 1)],
+            tasks: vec![Arc::new(task())],
+            beats: vec![Arc::new(TaskRow::pending(6, 0, 1))],
             attempts: vec![attempt],
             bulk: vec![BulkEnd { group: 0, state: TaskState::Failed, reason: "unclaimed".into() }],
             groups: vec![GroupChange {

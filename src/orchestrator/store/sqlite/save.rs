@@ -3,6 +3,7 @@
 use std::io;
 
 use rusqlite::{Connection, params};
+use serde::Serializer as _;
 
 use crate::api::TaskId;
 use crate::orchestrator::store::clock::Millis;
@@ -84,7 +85,7 @@ impl Saver {
         }
         self.save_tasks(run, rest)?;
         for attempts in run.attempts.chunks(PIECE) {
-            attempts.iter().try_for_each(|attempt| self.save_attempt(attempt))?;
+            self.save_attempts(attempts)?;
             rest();
         }
         for bulk in &run.bulk {
@@ -197,29 +198,31 @@ impl Saver {
         Ok(())
     }
 
-    fn save_attempt(&self, attempt: &AttemptRow) -> Saved {
-        let upload = attempt.upload.as_ref();
-        let sql = format!(
+    fn save_attempts(&self, attempts: &[AttemptRow]) -> Saved {
+        let mut all = self.connection.prepare_cached(&format!(
             "INSERT INTO attempts ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows::ATTEMPT_COLUMNS
-        );
-        let values = params![
-            attempt.task,
-            attempt.attempt,
-            attempt.runner_id,
-            attempt.host,
-            attempt.outcome.word(),
-            attempt.claimed_at,
-            attempt.ended_at,
-            attempt.error_type,
-            attempt.error_message,
-            upload.map(|upload| &upload.sha256),
-            upload.map(|upload| as_i64(upload.size)),
-            upload.map(|upload| &upload.key),
-            upload.map(|upload| upload.verified),
-            attempt.accepted,
-        ];
-        self.execute(&sql, values)
+        ))?;
+        for attempt in attempts {
+            let upload = attempt.upload.as_ref();
+            all.execute(params![
+                attempt.task,
+                attempt.attempt,
+                attempt.runner_id,
+                attempt.host,
+                attempt.outcome.word(),
+                attempt.claimed_at,
+                attempt.ended_at,
+                attempt.error_type,
+                attempt.error_message,
+                upload.map(|upload| &upload.sha256),
+                upload.map(|upload| as_i64(upload.size)),
+                upload.map(|upload| &upload.key),
+                upload.map(|upload| upload.verified),
+                attempt.accepted,
+            ])?;
+        }
+        Ok(())
     }
 
     fn save_bulk(&self, key: RunKey, bulk: &BulkEnd) -> Saved {
@@ -301,7 +304,9 @@ impl Saver {
     }
 
     fn save_events(&self, events: &EventBatch) -> Result<(), BackendError> {
-        let text = serde_json::to_string(&events.views().collect::<Vec<_>>())?;
+        let mut text = Vec::new();
+        serde_json::Serializer::new(&mut text).collect_seq(events.views())?;
+        let text = String::from_utf8(text)?;
         let sql = "INSERT INTO events (seq, run, first_seq, events) VALUES (?, ?, ?, ?)";
         Ok(self.execute(sql, params![events.last(), events.run, events.first, text])?)
     }

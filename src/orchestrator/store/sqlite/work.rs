@@ -26,7 +26,7 @@ pub struct Work {
 #[derive(Debug, Default)]
 pub struct RunWork {
     pub row: Option<RunChange>,
-    pub tasks: BTreeMap<TaskId, TaskRow>,
+    pub tasks: BTreeMap<TaskId, Arc<TaskRow>>,
     pub attempts: Vec<AttemptRow>,
     /// Comes after the tasks.
     pub bulk: Vec<BulkEnd>,
