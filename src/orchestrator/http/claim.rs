@@ -35,7 +35,8 @@ pub async fn claim_task(
     check_name(&claim.runner_id)?;
     claim.host.as_deref().map_or(Ok(()), check_name)?;
     let waits = claim.wait_seconds > 0;
-    let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into());
+    let mut asked = Instant::now();
+    let deadline = asked + Duration::from_secs(claim.wait_seconds.into());
     let mut changes = app.store.queue_changes();
     let mut claim = Some(claim);
     loop {
@@ -43,7 +44,6 @@ pub async fn claim_task(
         let asking = asking.expect("without a wait it is asked once");
         // Seen before asking, so that a change while asking is not missed.
         changes.mark_unchanged();
-        let asked = Instant::now();
         match app.store.claim(&run, asking).await? {
             Claimed::Assigned(task, lease) => {
                 app.metrics.claimed(asked.elapsed());
@@ -63,5 +63,6 @@ pub async fn claim_task(
             let retry_after_seconds = if waits { RETRY_AFTER_WAITING_SECONDS } else { RETRY_AFTER_SECONDS };
             return Ok(Json(ClaimResponse::Wait { retry_after_seconds }));
         }
+        asked = Instant::now();
     }
 }

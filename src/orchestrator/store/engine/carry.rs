@@ -15,7 +15,7 @@ use super::writer::{OTHERS_ARE_THERE_MS, Writer};
 
 /// Pending tasks fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
 /// some tens of kilobytes in memory.
-const FETCH: u32 = 256;
+const FETCH: u32 = 512;
 
 /// `Ok(Err(..))` is a refusal, which concerns one caller; `Err(..)` concerns the whole batch.
 type Outcome<T> = Result<Result<T, StoreError>, BackendError>;
@@ -209,19 +209,35 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn refill(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {
-        loop {
-            let from = {
-                let mut state = self.state();
-                let run = state.run(key);
-                if !run.needs_refill(group) {
-                    return Ok(());
-                }
-                run.groups[group].fetched_to.max(run.groups[group].head)
-            };
-            let rows = self.backend.load_pending(key, group, from, FETCH).await?;
-            let done = rows.len() < FETCH as usize;
-            self.state().run(key).refill(group, rows, done);
+        while self.needs_refill(key, group) {
+            self.fetch(key, group).await?;
         }
+        Ok(())
+    }
+
+    fn needs_refill(&self, key: RunKey, group: usize) -> bool {
+        self.state().run(key).needs_refill(group)
+    }
+
+    async fn fetch(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {
+        let from = {
+            let mut state = self.state();
+            let group = &state.run(key).groups[group];
+            group.fetched_to.max(group.head)
+        };
+        let rows = self.backend.load_pending(key, group, from, FETCH).await?;
+        let done = rows.len() < FETCH as usize;
+        self.state().run(key).refill(group, rows, done);
+        Ok(())
+    }
+
+    /// Fetches pending tasks of groups that have few in memory, before a claim has to wait for that.
+    pub(super) async fn fetch_ahead(&mut self) -> Result<(), BackendError> {
+        let low = self.state().take_low();
+        for (key, group) in low {
+            self.fetch(key, group).await?;
+        }
+        Ok(())
     }
 
     /// Loads the task and its run, and checks that the caller may speak of them.

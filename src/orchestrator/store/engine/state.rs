@@ -156,6 +156,15 @@ impl State {
         is_here.then(|| self.run(key).claim(claim, now))
     }
 
+    /// Groups of whose pending tasks more should be fetched soon.
+    pub fn take_low(&mut self) -> Vec<(RunKey, usize)> {
+        let low = |run: &mut RunState| {
+            let key = run.row.key;
+            std::mem::take(&mut run.low).into_iter().map(move |group| (key, group))
+        };
+        self.runs.values_mut().flat_map(low).collect()
+    }
+
     /// The runs in which whole groups ended.
     pub fn with_bulk(&self) -> Vec<RunKey> {
         self.touched.iter().copied().filter(|key| !self.runs[key].dirty.bulk.is_empty()).collect()

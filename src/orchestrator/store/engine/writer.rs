@@ -148,6 +148,12 @@ impl<B: Backend> Writer<B> {
                 close = self.gather(&mut commands, &mut batch).await;
             }
             self.go_on().await;
+            // Where others write too, what was fetched is forgotten with the turn.
+            if !B::SHARED
+                && let Err(cause) = self.fetch_ahead().await
+            {
+                self.give_up(cause).await;
+            }
         }
         commands.close();
         self.state().batches.end();

@@ -58,7 +58,7 @@ impl RunState {
     pub(super) fn end_attempt(&mut self, id: TaskId, now: Millis, end: End) {
         let task = self.tasks.row_mut(id);
         let lease = task.lease.take().expect("only tasks that are handed out have an attempt to end");
-        self.held.remove(&lease.runner_id);
+        self.held.swap_remove(&lease.runner_id);
         task.ended = Some(Ended {
             fence: task.fence,
             outcome: end.outcome,

@@ -1,12 +1,10 @@
 //! Handing a task out.
 
-use std::collections::HashMap;
-
 use crate::api::{AssignedTask, ClaimRequest, EventKind, HostStage, Lease, RunStatus, TaskId, TaskState};
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::contract::Claimed;
 
-use super::rows::{HeldLease, HostRow, Name, RunnerRow};
+use super::rows::{HeldLease, HostRow, Name, Named, RunnerRow};
 use super::run_state::RunState;
 
 /// A lease lives for four beats: three may be lost on the way before it runs out.
@@ -156,7 +154,7 @@ impl RunState {
 }
 
 /// The name as the map has it, so that everybody shares it.
-fn name_in<V>(map: &HashMap<Name, V>, name: &str) -> Name {
+fn name_in<V>(map: &Named<V>, name: &str) -> Name {
     map.get_key_value(name).map_or_else(|| name.into(), |(known, _)| known.clone())
 }
 

@@ -36,7 +36,7 @@ impl RunState {
             .collect();
         idle.sort_unstable();
         for (_, id) in idle.into_iter().take(self.runners.len() - MAX_RUNNERS - self.held.len()) {
-            self.runners.remove(&id);
+            self.runners.swap_remove(&id);
             self.dirty.runners.insert(id);
         }
     }
@@ -51,7 +51,7 @@ impl RunState {
             .collect();
         idle.sort_unstable();
         for (_, name) in idle.into_iter().take(self.hosts.len() - MAX_HOSTS - self.held.len()) {
-            self.hosts.remove(&name);
+            self.hosts.swap_remove(&name);
             self.dirty.hosts.insert(name);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
@@ -14,6 +15,9 @@ use crate::orchestrator::store::contract::Upload;
 
 /// The name of a host or a runner, or another text that rows, events and maps share: a copy costs no memory.
 pub type Name = Arc<str>;
+
+/// Rows by name. It grows without hashing names anew, which thousands of runners would all wait for.
+pub type Named<V> = IndexMap<Name, V>;
 
 /// The database's own number of a run.
 pub type RunKey = i64;
@@ -199,7 +203,7 @@ pub struct Stored {
 }
 
 impl TaskRow {
-    #[cfg(test)]
+    /// One that was never handed out.
     pub fn pending(id: TaskId, group: usize, number: u32) -> TaskRow {
         TaskRow {
             id,

@@ -1,13 +1,16 @@
 //! One run as it is held in memory: its rows, and what changed in them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::changes::Dirty;
-use super::rows::{GroupRow, HostRow, Name, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
+use super::rows::{GroupRow, HostRow, Name, Named, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
 use crate::api::{Alias, EventKind, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
+
+/// With fewer pending tasks in memory more of a group are fetched: as many as are claimed while one commit is under way.
+const FEW: usize = 256;
 
 /// One run in memory: all its groups, hosts and runners, every task that is handed out, and some others.
 #[derive(Debug)]
@@ -17,12 +20,14 @@ pub struct RunState {
     pub by_alias: HashMap<Alias, usize>,
     pub tasks: Tasks,
     /// The task that each runner holds.
-    pub held: HashMap<Name, TaskId>,
-    pub hosts: HashMap<Name, HostRow>,
-    pub runners: HashMap<Name, RunnerRow>,
+    pub held: Named<TaskId>,
+    pub hosts: Named<HostRow>,
+    pub runners: Named<RunnerRow>,
     pub dirty: Dirty,
     /// No lease ends before this.
     pub(super) leases_until: Millis,
+    /// Groups of whose pending tasks few are in memory.
+    pub low: BTreeSet<usize>,
 }
 
 /// Rows of tasks. What was taken out to be saved is shared with whoever saves it, until it changes again.
@@ -68,11 +73,12 @@ impl RunState {
             groups,
             by_alias,
             tasks: Tasks::default(),
-            held: HashMap::new(),
-            hosts: HashMap::new(),
-            runners: HashMap::new(),
+            held: Named::new(),
+            hosts: Named::new(),
+            runners: Named::new(),
             dirty: Dirty::default(),
             leases_until: Millis::MAX,
+            low: BTreeSet::new(),
         }
     }
 
@@ -126,7 +132,7 @@ impl RunState {
                 && let Some(lease) = &old.lease
                 && self.held.get(&lease.runner_id) == Some(&task.id)
             {
-                self.held.remove(&lease.runner_id);
+                self.held.swap_remove(&lease.runner_id);
             }
             if task.lease.is_some() {
                 self.take_in(task);
@@ -216,6 +222,9 @@ impl RunState {
         if from == TaskState::Pending {
             group.queue.remove(&id);
             group.head = group.head.max(id + 1).min(group.queue.first().copied().unwrap_or(TaskId::MAX));
+            if group.queue.len() < FEW && group.fetched_to != TaskId::MAX {
+                self.low.insert(index);
+            }
         }
         if to == TaskState::Pending {
             group.queue.insert(id);

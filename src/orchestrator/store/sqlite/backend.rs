@@ -36,6 +36,11 @@ impl SqliteBackend {
     ) -> SqliteBackend {
         SqliteBackend { reading, committer, backlog, ended, next: record::Commit::default() }
     }
+
+    fn task(&self, id: TaskId) -> rusqlite::Result<TaskRow> {
+        let sql = format!("SELECT {} FROM tasks WHERE id = ?", rows::TASK_COLUMNS);
+        self.reading.prepare_cached(&sql)?.query_row([id], rows::task)
+    }
 }
 
 impl Backend for SqliteBackend {
@@ -67,8 +72,7 @@ impl Backend for SqliteBackend {
 
     async fn load_task(&mut self, id: TaskId) -> Result<Option<TaskRow>, BackendError> {
         self.backlog.settle().await?;
-        let sql = format!("SELECT {} FROM tasks WHERE id = ?", rows::TASK_COLUMNS);
-        Ok(self.reading.prepare_cached(&sql)?.query_row([id], rows::task).optional()?)
+        Ok(self.task(id).optional()?)
     }
 
     async fn load_pending(
@@ -78,12 +82,15 @@ impl Backend for SqliteBackend {
         from: TaskId,
         limit: u32,
     ) -> Result<Vec<TaskRow>, BackendError> {
-        let sql = format!(
-            "SELECT {} FROM tasks WHERE run = ? AND grp = ? AND id >= ? AND state = 'pending' ORDER BY id LIMIT ?",
-            rows::TASK_COLUMNS
-        );
-        let mut statement = self.reading.prepare_cached(&sql)?;
-        let found = statement.query_map(params![run, rows::as_i64(group), from, limit], rows::task)?;
+        let mut statement = self.reading.prepare_cached(
+            "SELECT id, number, fence FROM tasks \
+             WHERE run = ? AND grp = ? AND id >= ? AND state = 'pending' ORDER BY id LIMIT ?",
+        )?;
+        // Nearly all were never handed out; there is no more to read of these.
+        let found = statement.query_and_then(params![run, rows::as_i64(group), from, limit], |row| {
+            let (id, fence): (TaskId, i64) = (row.get(0)?, row.get(2)?);
+            if fence == 0 { Ok(TaskRow::pending(id, group, row.get(1)?)) } else { self.task(id) }
+        })?;
         Ok(found.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -73,8 +73,8 @@ pub fn json_list<T: serde::Serialize>(list: &[T]) -> Option<String> {
     Some(serde_json::to_string(list).expect("lists of names and numbers are JSON"))
 }
 
-/// From the first columns of a row, which are [`TASK_COLUMNS`]: by their places, since tasks are loaded by the
-/// hundred while callers wait, and a look-up by name costs more than the value.
+/// From the first columns of a row, which are [`TASK_COLUMNS`]: by their places, since
+/// a look-up by name costs more than the value.
 pub fn task(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
     let state: TaskState = word(row, 3)?;
     let group: i64 = row.get(1)?;
