@@ -43,13 +43,12 @@ impl<T> Answer<T> {
         Answer { answer, stands_on: None }
     }
 
-    pub async fn when_durable(self) -> Result<T, StoreError> {
-        if let Some(batch) = self.stands_on
-            && let Err(failure) = batch.outcome.wait().await
-        {
-            return Err(StoreError::failed(failure.clone()));
+    /// Returns when the answer is durable; an error if it cannot be.
+    pub async fn durable(&self) -> Result<(), StoreError> {
+        match &self.stands_on {
+            Some(batch) => batch.outcome.wait().await.clone().map_err(StoreError::failed),
+            None => Ok(()),
         }
-        self.answer
     }
 }
 

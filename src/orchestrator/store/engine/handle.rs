@@ -121,7 +121,10 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).map_err(|mpsc::error::SendError(_)| StoreError::Closed)?;
         match answer.await {
-            Ok(answer) => answer.when_durable().await,
+            Ok(answer) => {
+                answer.durable().await?;
+                answer.answer
+            }
             // The writer ended, or gave the command's batch up before it was reached.
             Err(oneshot::error::RecvError { .. }) if self.commands.is_closed() => Err(StoreError::Closed),
             Err(dropped) => Err(StoreError::failed(dropped)),
@@ -149,7 +152,8 @@ impl Engine {
             Some(promise(state, ruled))
         };
         if let Some(answer) = self.own.as_ref().and_then(|own| own.at_once(at_hand)) {
-            return answer.when_durable().await;
+            answer.durable().await?;
+            return answer.answer;
         }
         self.ask(|reply| Command::OnTask { scope, task, call: call(reply, rule, promise) }).await
     }
@@ -195,7 +199,8 @@ impl Store for Engine {
             Some(state.answer(Ok(claimed)))
         };
         if let Some(answer) = self.own.as_ref().and_then(|own| own.at_once(at_hand)) {
-            return answer.when_durable().await;
+            answer.durable().await?;
+            return answer.answer;
         }
         self.ask(|reply| Command::Claim { run: run.clone(), claim: Box::new(claim), reply }).await
     }

@@ -1,21 +1,21 @@
 //! The rows in memory: every run that has not ended, and runs that were just asked for. And who waits until what
 //! changed in them is durable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::api::{ClaimRequest, RunId, TaskId};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError};
-use crate::orchestrator::store::rules::{Changes, Ruled, RunKey, RunState, Take};
+use crate::orchestrator::store::rules::{Changes, Keyed, Ruled, RunKey, RunState, Take};
 
 use super::batch::{Answer, Batch};
 
 #[derive(Debug, Default)]
 pub struct State {
-    runs: HashMap<RunKey, RunState>,
-    by_id: HashMap<RunId, RunKey>,
+    runs: Keyed<RunKey, RunState>,
+    by_id: Keyed<RunId, RunKey>,
     /// First task of each run: the ids of a run's tasks follow each other.
     by_first_task: BTreeMap<TaskId, RunKey>,
     /// Whether every run that has not ended is here.

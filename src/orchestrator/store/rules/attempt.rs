@@ -80,18 +80,15 @@ impl RunState {
             upload: lease.upload,
             accepted: end.outcome == AttemptOutcome::Completed,
         };
-        let (runner, host) = (attempt.runner_id.clone(), attempt.host.clone());
-        if end.outcome != AttemptOutcome::Lost {
-            self.seen(&runner, &host, now);
-        }
-        if end.outcome == AttemptOutcome::Completed
-            && let Some(row) = self.hosts.get_mut(&host)
+        if end.outcome != AttemptOutcome::Lost
+            && let Some(host) = self.seen(&attempt.runner_id, &attempt.host, now)
+            && end.outcome == AttemptOutcome::Completed
         {
-            row.completed += 1;
+            host.completed += 1;
             // Saved when the host first proves itself or recovers; the count itself need not be exact.
-            if row.completed == 1 || !row.quick_failures.is_empty() {
-                row.quick_failures.clear();
-                self.dirty.hosts.insert(host);
+            if host.completed == 1 || !host.quick_failures.is_empty() {
+                host.quick_failures.clear();
+                self.dirty.hosts.insert(attempt.host.clone());
             }
         }
         self.dirty.attempts.push(attempt);

@@ -4,7 +4,7 @@ use crate::api::{AssignedTask, ClaimRequest, EventKind, HostStage, Lease, RunSta
 use crate::orchestrator::store::clock::{Millis, timestamp};
 use crate::orchestrator::store::contract::Claimed;
 
-use super::rows::{HeldLease, HostRow, Name, Named, RunnerRow};
+use super::rows::{HeldLease, HostRow, Name, RunnerRow};
 use super::run_state::RunState;
 
 /// A lease lives for four beats: three may be lost on the way before it runs out.
@@ -33,9 +33,11 @@ impl RunState {
     /// lost at once, so that a task which kills its runner uses up its attempts.
     pub fn claim(&mut self, claim: &ClaimRequest, now: Millis) -> Claimed {
         let groups = self.groups_for(claim);
-        let runner = name_in(&self.runners, &claim.runner_id);
-        let host = claim.host.as_ref().map_or_else(|| runner.clone(), |host| name_in(&self.hosts, host));
-        self.meet(claim, &runner, &host, &groups, now);
+        for &group in &groups {
+            self.groups[group].wanted_at = now;
+        }
+        let (host, drained) = self.meet_host(claim, now);
+        let runner = self.meet_runner(claim, &host, now);
         if let Some(&id) = self.held.get(&runner) {
             let held = &self.tasks[&id].lease;
             let asked_before = held.as_ref().and_then(|lease| lease.request_id.as_deref());
@@ -44,7 +46,6 @@ impl RunState {
             }
             self.lose(id, now, "its runner asked for another task");
         }
-        let drained = self.hosts.get(&host).is_some_and(|host| host.drained);
         if drained || self.row.status != RunStatus::Running {
             return self.dismiss(claim, &groups);
         }
@@ -61,12 +62,11 @@ impl RunState {
         if groups.iter().any(|group| !self.groups[*group].settled) {
             return Claimed::Nothing;
         }
-        let name = name_in(&self.runners, &claim.runner_id);
-        if let Some(runner) = self.runners.get_mut(&name)
+        if let Some((_, name, runner)) = self.runners.get_full_mut(&*claim.runner_id)
             && !runner.gone
         {
             runner.gone = true;
-            self.dirty.runners.insert(name);
+            self.dirty.runners.insert(name.clone());
         }
         Claimed::Done
     }
@@ -130,32 +130,36 @@ impl RunState {
         Claimed::Assigned(assigned, lease)
     }
 
-    /// Notes that this runner and its host are there and want tasks of these groups. In memory: the next
-    /// sweep saves it.
-    fn meet(&mut self, claim: &ClaimRequest, runner: &Name, host: &Name, groups: &[usize], now: Millis) {
-        for &group in groups {
-            self.groups[group].wanted_at = now;
+    /// Notes that this host is there; gives its name, as everybody shares it, and whether it is drained. In memory:
+    /// the next sweep saves it.
+    fn meet_host(&mut self, claim: &ClaimRequest, now: Millis) -> (Name, bool) {
+        let name = claim.host.as_deref().unwrap_or(&claim.runner_id);
+        if let Some((_, name, host)) = self.hosts.get_full_mut(name) {
+            host.seen_at = now;
+            return (name.clone(), host.drained);
         }
-        match self.runners.get_mut(runner) {
-            Some(known) if known.host == *host && !known.gone => known.seen_at = now,
-            _ => {
-                self.runners.insert(runner.clone(), RunnerRow::from_claim(claim, host, now));
-            }
-        }
-        match self.hosts.get_mut(host) {
-            Some(host) => host.seen_at = now,
-            None => {
-                let mut row = HostRow::new(claim.provider.clone(), HostStage::Joined, now);
-                row.alias.clone_from(&claim.alias);
-                self.hosts.insert(host.clone(), row);
-            }
-        }
+        let name = Name::from(name);
+        let mut row = HostRow::new(claim.provider.clone(), HostStage::Joined, now);
+        row.alias.clone_from(&claim.alias);
+        self.hosts.insert(name.clone(), row);
+        (name, false)
     }
-}
 
-/// The name as the map has it, so that everybody shares it.
-fn name_in<V>(map: &Named<V>, name: &str) -> Name {
-    map.get_key_value(name).map_or_else(|| name.into(), |(known, _)| known.clone())
+    /// The same for the runner.
+    fn meet_runner(&mut self, claim: &ClaimRequest, host: &Name, now: Millis) -> Name {
+        let known = self.runners.get_full_mut(&*claim.runner_id);
+        if let Some((_, name, runner)) = known {
+            if runner.host == *host && !runner.gone {
+                runner.seen_at = now;
+            } else {
+                *runner = RunnerRow::from_claim(claim, host, now);
+            }
+            return name.clone();
+        }
+        let name = if **host == claim.runner_id { host.clone() } else { Name::from(&*claim.runner_id) };
+        self.runners.insert(name.clone(), RunnerRow::from_claim(claim, host, now));
+        name
+    }
 }
 
 impl super::GroupRow {

@@ -37,13 +37,14 @@ impl RunState {
         }
     }
 
-    pub(super) fn seen(&mut self, runner_id: &str, host: &str, now: Millis) {
+    /// Notes that a runner was heard of; gives its host, if that is known.
+    pub(super) fn seen(&mut self, runner_id: &str, host: &str, now: Millis) -> Option<&mut HostRow> {
         if let Some(runner) = self.runners.get_mut(runner_id) {
             runner.seen_at = now;
         }
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.seen_at = now;
-        }
+        let host = self.hosts.get_mut(host)?;
+        host.seen_at = now;
+        Some(host)
     }
 
     /// Every host with its runners, by name.

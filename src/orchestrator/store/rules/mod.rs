@@ -28,8 +28,8 @@ mod tests;
 
 pub use changes::{BulkEnd, Changes, GroupChange, RunChange, Take};
 pub use rows::{
-    AttemptRow, Ended, GroupRow, HeldLease, HostRow, Name, NewEvent, RunKey, RunRow, RunnerRow, Stored,
-    TaskRow,
+    AttemptRow, Ended, GroupRow, HeldLease, HostRow, Keyed, Name, NewEvent, RunKey, RunRow, RunnerRow,
+    Stored, TaskRow,
 };
 pub use run::spec_text;
 pub use run_state::{RunNews, RunState};

@@ -1,8 +1,9 @@
 //! The rows as the rules see them, and the record of what a rule changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,10 @@ use crate::orchestrator::store::contract::Upload;
 pub type Name = Arc<str>;
 
 /// Rows by name. It grows without hashing names anew, which thousands of runners would all wait for.
-pub type Named<V> = IndexMap<Name, V>;
+pub type Named<V> = IndexMap<Name, V, RandomState>;
+
+/// Values by a number or an identifier.
+pub type Keyed<K, V> = HashMap<K, V, RandomState>;
 
 /// The database's own number of a run.
 pub type RunKey = i64;

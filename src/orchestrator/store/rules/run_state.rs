@@ -1,11 +1,11 @@
 //! One run as it is held in memory: its rows, and what changed in them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::changes::Dirty;
-use super::rows::{GroupRow, HostRow, Name, Named, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
+use super::rows::{GroupRow, HostRow, Keyed, Name, Named, NewEvent, RunRow, RunnerRow, TaskRow, count_of};
 use crate::api::{Alias, EventKind, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 
@@ -17,7 +17,7 @@ const FEW: usize = 256;
 pub struct RunState {
     pub row: RunRow,
     pub groups: Vec<GroupRow>,
-    pub by_alias: HashMap<Alias, usize>,
+    pub by_alias: Keyed<Alias, usize>,
     pub tasks: Tasks,
     /// The task that each runner holds.
     pub held: Named<TaskId>,
@@ -32,7 +32,7 @@ pub struct RunState {
 
 /// Rows of tasks. What was taken out to be saved is shared with whoever saves it, until it changes again.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Tasks(HashMap<TaskId, Arc<TaskRow>>);
+pub struct Tasks(Keyed<TaskId, Arc<TaskRow>>);
 
 impl Tasks {
     /// For a rule to change. Rules change only tasks that are loaded.
@@ -42,7 +42,7 @@ impl Tasks {
 }
 
 impl Deref for Tasks {
-    type Target = HashMap<TaskId, Arc<TaskRow>>;
+    type Target = Keyed<TaskId, Arc<TaskRow>>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -73,9 +73,9 @@ impl RunState {
             groups,
             by_alias,
             tasks: Tasks::default(),
-            held: Named::new(),
-            hosts: Named::new(),
-            runners: Named::new(),
+            held: Named::default(),
+            hosts: Named::default(),
+            runners: Named::default(),
             dirty: Dirty::default(),
             leases_until: Millis::MAX,
             low: BTreeSet::new(),

@@ -138,6 +138,8 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     // Commits are synced by [`Log`].
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     tune(&connection).map_err(failed)?;
+    // What one transaction changes fits into memory; spilled, pages would be written several times.
+    connection.pragma_update(None, "cache_spill", false).map_err(failed)?;
     let migrated = migrations::migrations::runner().run(&mut connection);
     migrated.map_err(|cause| OpenError::Migration { name: path.display().to_string(), cause })?;
     Ok(connection)
