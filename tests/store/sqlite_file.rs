@@ -1,5 +1,6 @@
 //! What concerns the SQLite file itself: locks, damage, backups, crashes.
 
+use bench::api::FailKind;
 use bench::orchestrator::store::{
     Durability, OpenError, Options, StoreError, StoreTarget, check_backup, open, restore_backup,
 };
@@ -167,4 +168,33 @@ async fn what_is_no_backup_replaces_nothing() {
     assert!(restore_backup(&copy, &path(&f)).is_err(), "a database of something else");
     f.reopen().await;
     f.store.run(&id).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_of_an_earlier_version_are_kept() {
+    let mut f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 2)])).await;
+    let (task, lease) = f.claim(&id, claim("r", "h", None)).await;
+    f.fail(task.id, lease.fence, FailKind::Timeout).await.unwrap();
+    let events = f.store.events(Some(&id), 0, 100).await.unwrap();
+    assert!(events.len() >= 3 && events.iter().any(|event| event.detail.is_some()), "{events:?}");
+    f.store.close().await;
+
+    // As versions before the sixth of the schema wrote them.
+    let database = rusqlite::Connection::open(path(&f)).unwrap();
+    let mut spans = database.prepare("SELECT first_seq, seq FROM events").unwrap();
+    let rows: Vec<(i64, i64)> =
+        spans.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    drop(spans);
+    for (first, last) in rows {
+        let of_row: Vec<_> = events.iter().filter(|event| (first..=last).contains(&event.seq)).collect();
+        let text = serde_json::to_string(&of_row).unwrap();
+        database.execute("UPDATE events SET events = ? WHERE seq = ?", (text, last)).unwrap();
+    }
+    database.execute("DELETE FROM refinery_schema_history WHERE version = 6", ()).unwrap();
+    drop(database);
+
+    f.reopen().await;
+    let kept = f.store.events(Some(&id), 0, 100).await.unwrap();
+    assert_eq!(kept[..events.len()], events);
 }

@@ -23,13 +23,13 @@ use super::work::{self, Work};
 const SOON: Duration = Duration::from_secs(1);
 /// With so many changes waiting the tables take them in at once: what is written together is synced together, and
 /// commits wait for the disk meanwhile.
-const MANY: usize = 4096;
+const MANY: usize = 8192;
 /// With so many changes waiting commits wait for the tables: bounds memory to some tens of megabytes.
-const TOO_MANY: usize = 16 * MANY;
+const TOO_MANY: usize = 8 * MANY;
 
 /// After so many changes the tables are brought to disk, which the journal waits for to begin a file anew. Seldom for
 /// an orchestrator that is not busy, and not so much at once for one that is.
-const WORTH_A_SYNC: usize = 2 * MANY;
+const WORTH_A_SYNC: usize = MANY;
 /// How long the tables rest between two pieces of work that nobody waits for.
 const REST: Duration = Duration::from_millis(1);
 

@@ -14,6 +14,7 @@ use crate::orchestrator::store::view::{TaskPlace, active_attempt, attempt_view, 
 use crate::orchestrator::store::words::Word;
 
 use super::backlog::Backlog;
+use super::record::EventBatch;
 use super::{backup, open, rows};
 
 pub struct SqliteReader {
@@ -150,19 +151,21 @@ impl Reader for SqliteReader {
             let key = run.map(|run| find_run(connection, &run)).transpose()?.map(|row| row.key);
             // Before the tables are read: what is in neither now comes with the next look.
             let newest = backlog.events(key, after);
-            let sql = match key {
-                Some(_) => "SELECT events FROM events WHERE run = ?2 AND seq > ?1 ORDER BY seq",
-                None => "SELECT events FROM events WHERE seq > ?1 AND ?2 IS NULL ORDER BY seq",
-            };
-            let mut statement = connection.prepare_cached(sql)?;
+            let which = if key.is_some() { "run = ?2" } else { "?2 IS NULL" };
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT events.run, runs.id, first_seq, events FROM events JOIN runs ON runs.key = events.run \
+                 WHERE seq > ?1 AND {which} ORDER BY seq"
+            ))?;
             let mut found = statement.query(params![after, key])?;
             let mut events = Vec::new();
             while events.len() < limit as usize
                 && let Some(row) = found.next()?
             {
-                let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-                let batch: Vec<Event> = serde_json::from_str(text).map_err(StoreError::failed)?;
-                events.extend(batch.into_iter().filter(|event| event.seq > after));
+                let run_id = RunId::try_from(row.get::<_, String>(1)?).map_err(StoreError::failed)?;
+                let text = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+                let batch = EventBatch::of_json(row.get(0)?, run_id, row.get(2)?, text);
+                let batch = batch.map_err(StoreError::failed)?;
+                events.extend(batch.views().filter(|event| event.seq > after));
             }
             // The tables may have got some of them meanwhile.
             let known = events.last().map_or(after, |event| event.seq);

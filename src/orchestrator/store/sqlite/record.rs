@@ -6,11 +6,12 @@
 use std::io;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer as _};
 
-use crate::api::{Event, RunId};
+use crate::api::{Alias, Event, EventKind, RunId, TaskId};
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::rules::{Changes, NewEvent, RunKey};
+use crate::orchestrator::store::engine::BackendError;
+use crate::orchestrator::store::rules::{Changes, Name, NewEvent, RunKey};
 use crate::orchestrator::store::view::event_view;
 
 /// What is saved together.
@@ -62,10 +63,44 @@ impl EventBatch {
         self.first + i64::try_from(self.events.len()).unwrap_or(i64::MAX) - 1
     }
 
+    /// As the tables keep them: a list of lists of their values. Names of these would be more than half of it.
+    pub fn to_json(&self) -> Result<String, BackendError> {
+        let mut text = Vec::new();
+        serde_json::Serializer::new(&mut text).collect_seq(self.events.iter().map(values))?;
+        Ok(String::from_utf8(text)?)
+    }
+
+    pub fn of_json(run: RunKey, run_id: RunId, first: i64, text: &str) -> serde_json::Result<EventBatch> {
+        let events: Vec<Values> = serde_json::from_str(text)?;
+        Ok(EventBatch { run, run_id, first, events: events.into_iter().map(event).collect() })
+    }
+
     /// As the API shows them.
     pub fn views(&self) -> impl Iterator<Item = Event> {
         (self.first..).zip(&self.events).map(|(seq, event)| event_view(&self.run_id, seq, event.clone()))
     }
+}
+
+/// The values of an event, as [`values`] writes them.
+type Values = (
+    Millis,
+    EventKind,
+    Option<TaskId>,
+    Option<Alias>,
+    Option<u32>,
+    Option<u32>,
+    Option<Name>,
+    Option<Name>,
+    Option<String>,
+);
+
+fn values(event: &NewEvent) -> impl Serialize {
+    let NewEvent { at, kind, task_id, alias, number, attempt, host, runner_id, detail } = event;
+    (at, kind, task_id, alias, number, attempt, host, runner_id, detail)
+}
+
+fn event((at, kind, task_id, alias, number, attempt, host, runner_id, detail): Values) -> NewEvent {
+    NewEvent { at, kind, task_id, alias, number, attempt, host, runner_id, detail }
 }
 
 #[cfg(test)]

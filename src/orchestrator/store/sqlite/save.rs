@@ -3,7 +3,6 @@
 use std::io;
 
 use rusqlite::{Connection, params};
-use serde::Serializer as _;
 
 use crate::api::TaskId;
 use crate::orchestrator::store::clock::Millis;
@@ -304,9 +303,7 @@ impl Saver {
     }
 
     fn save_events(&self, events: &EventBatch) -> Result<(), BackendError> {
-        let mut text = Vec::new();
-        serde_json::Serializer::new(&mut text).collect_seq(events.views())?;
-        let text = String::from_utf8(text)?;
+        let text = events.to_json()?;
         let sql = "INSERT INTO events (seq, run, first_seq, events) VALUES (?, ?, ?, ?)";
         Ok(self.execute(sql, params![events.last(), events.run, events.first, text])?)
     }
