@@ -6,6 +6,7 @@ use bench::api::RunId;
 
 use crate::Effort;
 use crate::crash::crash_loop;
+use crate::disk::sync_p99;
 use crate::load::{Pattern, Seen, create_run, quantile, round};
 use crate::server::{Kind, Server};
 
@@ -156,12 +157,13 @@ pub async fn print_store(effort: Effort) {
 
 /// The slowest calls of runners that are not in a hurry, over both stores.
 pub async fn latencies(effort: Effort) {
-    let (mut null, mut sqlite) = (Series::default(), Series::default());
+    let (mut null, mut sqlite, mut disk) = (Series::default(), Series::default(), Vec::new());
     let pattern = Pattern::Paced(PACE);
     let effort = Effort { round: effort.round * 2, ..effort };
     for _ in 0..effort.rounds {
         measure(&mut null, Kind::Null, 1000, pattern, effort).await;
         measure(&mut sqlite, Kind::Sqlite, 1000, pattern, effort).await;
+        disk.push(sync_p99());
     }
     let compare = |figure: &str, of: fn(&Series) -> &Vec<f64>, bar: &str| {
         let (found, base) = (median(of(&sqlite)), median(of(&null)));
@@ -173,6 +175,9 @@ pub async fn latencies(effort: Effort) {
         |s| &s.heartbeat_p99,
         "<= 1.2",
     );
+    let (found, base) = (median(&disk), median(&null.claim_p99));
+    let beside = format!("{found:.0} us / {base:.0} us; a claim waits for one or two of them");
+    line("  of which one sync to this disk, p99", found / base, "", &beside);
 }
 
 async fn memory(effort: Effort) {

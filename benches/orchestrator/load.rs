@@ -17,7 +17,8 @@ pub enum Pattern {
     /// Claim, heartbeat, complete.
     Cycles,
     Claims,
-    /// Cycles with a pause before each call: runners rather than a flood.
+    /// Cycles with a pause before each call, half as long to half as long again: runners rather than a flood. With a
+    /// pause that is always the same, runners that were answered by one commit would march in step from then on.
     Paced(Duration),
 }
 
@@ -106,7 +107,7 @@ async fn client(
     let mut seen = Seen::default();
     let runner = format!("runner-{index}");
     if let Pattern::Paced(pause) = pattern {
-        // Spread over the pause, so that runners do not march in step.
+        // They do not begin together.
         tokio::time::sleep(pause.mul_f64(rand::random())).await;
     }
     while Instant::now() < end {
@@ -137,7 +138,7 @@ async fn turn(
     }
     let pause = || async move {
         if let Pattern::Paced(pause) = pattern {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
         }
     };
     let asked = Instant::now();

@@ -10,6 +10,7 @@
 
 mod connection;
 mod crash;
+mod disk;
 mod figures;
 mod load;
 mod server;

@@ -59,7 +59,9 @@ impl Listener {
         let graceful = GracefulShutdown::new();
         let mut http = http1::Builder::new();
         // No `pipeline_flush`: it holds back the refusal of a request that is not HTTP.
-        http.max_buf_size(HEADER_BUFFER_BYTES).half_close(false);
+        // Head and body of an answer go out as one piece: most have a few hundred bytes, which are copied sooner than the
+        // kernel gathers them.
+        http.max_buf_size(HEADER_BUFFER_BYTES).half_close(false).writev(false);
         loop {
             let next = async {
                 let slot = slots.clone().acquire_owned().await;

@@ -95,11 +95,15 @@ struct Until {
 
 impl Until {
     fn look(&self) -> Poll<()> {
+        let after = self.at.saturating_duration_since(self.shared.opened).as_nanos();
+        let after = u64::try_from(after).unwrap_or(NOBODY - 1);
+        // The timer has not rung yet, so it is too early to ask for the time.
+        if self.shared.earliest.load(Ordering::Relaxed) <= after {
+            return Poll::Pending;
+        }
         if Instant::now() >= self.at {
             return Poll::Ready(());
         }
-        let after = self.at.saturating_duration_since(self.shared.opened).as_nanos();
-        let after = u64::try_from(after).unwrap_or(NOBODY - 1);
         self.shared.earliest.fetch_min(after, Ordering::Relaxed);
         Poll::Pending
     }
