@@ -1,4 +1,4 @@
-//! One command: load the rows it needs, apply its rule, hold the answer until the commit.
+//! One command: load the rows it needs, apply its rule, answer with the batch that it stands on.
 
 use std::time::Instant;
 
@@ -189,7 +189,8 @@ impl<B: Backend> Writer<B> {
         let ended = self.state().with_bulk();
         if B::SHARED {
             for key in ended {
-                self.save(key, Take::All).await?;
+                let changes = self.state().take_changes(key, Take::All);
+                self.save(changes).await?;
             }
         } else if !ended.is_empty() {
             self.demand_commit();

@@ -1,18 +1,22 @@
-//! The one writer: carries commands out on rows in memory, and has what changed committed batch by batch.
+//! Carries calls out on rows in memory, and has what changed committed batch by batch.
 //!
 //! ```text
-//!  handlers ──Command──▶ channel ──▶ writer: rules on rows in memory ──Changes──▶ backend: one transaction
-//!     ▲                                 │ beats at once       ▲                            │
-//!     └──────────── answers ────────────┴─── the rest when ───┴────────── landed ──────────┘
+//!  handler ──rule──▶ ┌───────────────┐ ◀──rule, load── writer ◀── channel ◀──Command── handler
+//!     ▲              │ rows in memory │ ──Changes of a batch──▶ backend: one transaction
+//!     │              └───────────────┘                              │
+//!     └───────────────── the batch has landed ◀─────────────────────┘
 //! ```
 //!
-//! While a commit is under way the writer goes on, and what it changes gathers for the next one. So rows in memory
-//! are ahead of the database, and stay there until they have landed; if a commit fails, all of them are
-//! forgotten and everybody who waits is told. A database that others write to as well allows no such
-//! overlap: there a batch begins, is carried out, committed and answered before the next.
+//! A handler applies a rule by itself where the rows are in memory and nobody uses them at that moment; everything
+//! else is a command to the writer. Either way the answer stands on the batch that has the changes, and goes out when
+//! that is durable; heartbeats go out at once. While a commit is under way the rules go on, and what they change
+//! gathers for the next one. So rows in memory are ahead of the database, and stay there until they have landed; if a
+//! commit fails, all of them are forgotten and everybody who waits is told. A database that others write to as well
+//! allows no such overlap: there every call is a command, and a batch begins, is carried out, committed and answered
+//! before the next.
 //!
-//! Four parts: [`handle`] (what implements `Store`), [`writer`] (the loop), [`carry`] (one command) and [`state`]
-//! (the rows it holds).
+//! Five parts: [`handle`] (what implements `Store`), [`writer`] (the loop), [`carry`] (one command), [`state`] (the
+//! rows) and [`batch`] (answers that wait).
 
 mod backend;
 mod batch;

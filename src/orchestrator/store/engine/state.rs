@@ -101,9 +101,10 @@ impl State {
         changes
     }
 
-    /// Runs that may have unsaved changes, by key.
-    pub fn touched(&self) -> Vec<RunKey> {
-        self.touched.iter().copied().collect()
+    /// The same of all runs, by key.
+    pub fn take_all_changes(&mut self, take: Take) -> Vec<Changes> {
+        let touched: Vec<RunKey> = self.touched.iter().copied().collect();
+        touched.into_iter().map(|key| self.take_changes(key, take)).collect()
     }
 
     /// Whether anything waits to be saved that may not wait for the heartbeats.
@@ -213,8 +214,7 @@ impl Batches {
         Answer { answer: Err(StoreError::Closed), stands_on: Some(self.gathering.clone()) }
     }
 
-    /// Begins the next batch. Changes that come after it may be committed with this one, but whoever made them
-    /// waits for the next.
+    /// Begins the next batch, for changes that are not taken out with this one.
     pub fn hand_over(&mut self) -> Arc<Batch> {
         (self.waiting, self.due, self.in_turn) = (0, false, false);
         let batch = std::mem::take(&mut self.gathering);

@@ -13,7 +13,8 @@ impl<B: Backend> Writer<B> {
     pub async fn resume(&mut self) -> Result<(), BackendError> {
         self.begin().await?;
         self.take_up(if B::SHARED { OTHERS_ARE_THERE_MS } else { 0 }).await?;
-        self.save_all(Take::All).await?;
+        let changes = self.state().take_all_changes(Take::All);
+        self.save_all(changes).await?;
         let committed = match self.backend.commit().await? {
             Commit::Done(committed) => committed,
             Commit::UnderWay(outcome) => outcome.await??,

@@ -8,7 +8,7 @@ use tracing::error;
 
 use crate::orchestrator::store::clock::{Clock, Millis};
 use crate::orchestrator::store::contract::StoreError;
-use crate::orchestrator::store::rules::{RunKey, Take};
+use crate::orchestrator::store::rules::{Changes, Take};
 use crate::orchestrator::store::stats::{StoreStats, count};
 
 use super::backend::{Backend, BackendError, Commit, Committed};
@@ -55,15 +55,16 @@ pub struct Writer<B> {
 struct OwnRows(Arc<Mutex<State>>);
 
 impl OwnRows {
+    /// Ends the writer where a rule has panicked: rows that it left half changed must not be saved.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("no rule panics")
     }
 }
 
 impl Drop for OwnRows {
     /// However the writer ends, nobody waits for it afterwards.
     fn drop(&mut self) {
-        let mut state = self.lock();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.batches.end();
         let gone = Arc::new(BatchFailed("the writer has ended".into()));
         for batch in state.batches.take() {
@@ -246,27 +247,27 @@ impl<B: Backend> Writer<B> {
 
     /// Hands over what is unsaved, unless a commit is under way or nobody waits for it.
     async fn go_on(&mut self) {
-        if self.under_way.is_some() {
-            return;
-        }
-        let due = {
-            let mut state = self.state();
-            let due = state.is_due();
-            if !due {
-                state.tidy();
-            }
-            due
-        };
-        if due {
+        // Again where it is over at once: a handler may have changed something meanwhile.
+        while self.under_way.is_none() && !self.is_at_rest() {
             self.hand_over().await;
         }
+    }
+
+    /// Whether nobody waits for a commit. Then rows are let go that nobody needs.
+    fn is_at_rest(&self) -> bool {
+        let mut state = self.state();
+        let due = state.is_due();
+        if !due {
+            state.tidy();
+        }
+        !due
     }
 
     /// Starts the commit of everything that is unsaved.
     async fn hand_over(&mut self) {
         let started = Instant::now();
         let asked = std::mem::take(&mut self.with_beats);
-        let (batch, take) = {
+        let (batch, changes) = {
             let mut state = self.state();
             let overdue = state.beats_since.is_some_and(|since| since.elapsed() >= BEATS_WAIT);
             let with_beats = asked || overdue || B::SHARED;
@@ -275,9 +276,10 @@ impl<B: Backend> Writer<B> {
             }
             count(&self.outlets.stats.batches, 1);
             count(&self.outlets.stats.answers, state.batches.waiting() as u64);
-            (state.batches.hand_over(), if with_beats { Take::All } else { Take::AllButBeats })
+            let take = if with_beats { Take::All } else { Take::AllButBeats };
+            (state.batches.hand_over(), state.take_all_changes(take))
         };
-        let commit = match self.save_all(take).await {
+        let commit = match self.save_all(changes).await {
             Ok(()) => self.backend.commit().await,
             Err(cause) => Err(cause),
         };
@@ -364,17 +366,15 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    pub(super) async fn save_all(&mut self, take: Take) -> Result<(), BackendError> {
-        let touched = self.state().touched();
-        for key in touched {
-            self.save(key, take).await?;
+    pub(super) async fn save_all(&mut self, changes: Vec<Changes>) -> Result<(), BackendError> {
+        for changes in changes {
+            self.save(changes).await?;
         }
         Ok(())
     }
 
-    /// Saves one run's changes and notes which of its rows are not needed any more.
-    pub(super) async fn save(&mut self, key: RunKey, take: Take) -> Result<(), BackendError> {
-        let changes = self.state().take_changes(key, take);
+    /// Saves one run's changes.
+    pub(super) async fn save(&mut self, changes: Changes) -> Result<(), BackendError> {
         self.queue_changed |= changes.queue;
         count(&self.outlets.stats.leases_lost, changes.leases_lost);
         if changes.is_empty() {
