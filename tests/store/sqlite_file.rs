@@ -1,8 +1,8 @@
 //! What concerns the SQLite file itself: locks, damage, backups, crashes.
 
-use bench::api::FailKind;
+use bench::api::{FailKind, RunId};
 use bench::orchestrator::store::{
-    Durability, OpenError, Options, StoreError, StoreTarget, check_backup, open, restore_backup,
+    Claimed, Durability, OpenError, Options, StoreError, StoreTarget, check_backup, open, restore_backup,
 };
 
 use crate::fixture::{Fixture, claim, run};
@@ -197,4 +197,32 @@ async fn events_of_an_earlier_version_are_kept() {
     f.reopen().await;
     let kept = f.store.events(Some(&id), 0, 100).await.unwrap();
     assert_eq!(kept[..events.len()], events);
+}
+
+/// Nothing but the callers moves the store here, so that one whose answer was forgotten would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_on_several_threads_all_get_their_answers() {
+    const TASKS: u32 = 3000;
+    let f = std::sync::Arc::new(Fixture::sqlite().await);
+    let id = f.create(&run("r1", &[("a", TASKS)])).await;
+    let work = async |f: &Fixture, id: &RunId, runner: String| {
+        let mut done = 0;
+        while let Claimed::Assigned(task, lease) =
+            f.store.claim(id, claim(&runner, &runner, None)).await.unwrap()
+        {
+            f.beat(task.id, lease.fence).await.unwrap();
+            f.complete(task.id, lease.fence).await.unwrap();
+            done += 1;
+        }
+        done
+    };
+    let runners = (0..16).map(|runner| {
+        let (f, id) = (f.clone(), id.clone());
+        tokio::spawn(async move { work(&f, &id, format!("r{runner}")).await })
+    });
+    let all = futures::future::join_all(runners);
+    let done =
+        tokio::time::timeout(std::time::Duration::from_secs(120), all).await.expect("an answer to each");
+    assert_eq!(done.into_iter().map(Result::unwrap).sum::<u32>(), TASKS);
+    assert_eq!(f.store.run(&id).await.unwrap().tasks.completed, u64::from(TASKS));
 }
