@@ -88,7 +88,7 @@ fn random() -> String {
     (0..12).map(|i| ALPHABET[(bits >> (5 * i)) as usize & 31] as char).collect()
 }
 
-/// https://specifications.freedesktop.org/basedir-spec: a relative path is to be ignored.
+/// <https://specifications.freedesktop.org/basedir-spec>: a relative path is to be ignored.
 fn folder() -> Result<PathBuf, OwnerError> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
