@@ -1,4 +1,5 @@
-//! Answers in JSON, and refusals. A handler says the code and a sentence; the guard adds the request's id and sends it as JSON.
+//! Answers in JSON, and refusals: a handler says the code and a sentence; the guard adds the request's id and sends
+//! them as JSON, too.
 
 use std::error::Error;
 use std::sync::Arc;
