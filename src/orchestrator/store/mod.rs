@@ -30,5 +30,5 @@ pub use full::is_full;
 pub use null::NullStore;
 pub use open::{Durability, OpenError, Options, open};
 pub use sqlite::{BackupError, backup_database, check_backup, restore_backup};
-pub use stats::{Histogram, StoreStats};
+pub use stats::StoreStats;
 pub use target::{InvalidTarget, StoreTarget};

@@ -210,14 +210,10 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn refill(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {
-        while self.needs_refill(key, group) {
+        while self.state().run(key).needs_refill(group) {
             self.fetch(key, group).await?;
         }
         Ok(())
-    }
-
-    fn needs_refill(&self, key: RunKey, group: usize) -> bool {
-        self.state().run(key).needs_refill(group)
     }
 
     async fn fetch(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {

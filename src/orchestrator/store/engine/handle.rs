@@ -16,7 +16,7 @@ use crate::orchestrator::store::contract::{
     Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
 };
 use crate::orchestrator::store::rules::{Ruled, RunState, spec_text};
-use crate::orchestrator::store::stats::{StoreStats, count};
+use crate::orchestrator::store::stats::StoreStats;
 use crate::orchestrator::store::{validate, view};
 
 use super::backend::{Backend, Reader};
@@ -193,7 +193,6 @@ impl Store for Engine {
 
     async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError> {
         validate::claim(&claim)?;
-        count(&self.stats.claims, 1);
         let at_hand = |state: &mut State, now| {
             let claimed = state.claim_at_hand(run, &claim, now)?;
             Some(state.answer(Ok(claimed)))
@@ -212,7 +211,6 @@ impl Store for Engine {
         beat: HeartbeatRequest,
     ) -> Result<HeartbeatResponse, StoreError> {
         validate::heartbeat(&beat)?;
-        count(&self.stats.heartbeats, 1);
         let rule = move |run: &mut RunState, now| run.heartbeat(task, &beat, now);
         self.on_task(scope, task, rule, State::answer_beat).await
     }
@@ -239,7 +237,6 @@ impl Store for Engine {
         task: TaskId,
         request: CompleteRequest,
     ) -> Result<TaskView, StoreError> {
-        count(&self.stats.completions, 1);
         let rule = move |run: &mut RunState, now| {
             run.complete(task, &request, now)?;
             Ok(view::task_in(run, task))

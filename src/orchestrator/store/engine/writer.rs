@@ -81,7 +81,6 @@ struct UnderWay {
 
 struct HandedOver {
     batch: Arc<Batch>,
-    started: Instant,
     queue_changed: bool,
 }
 
@@ -265,7 +264,6 @@ impl<B: Backend> Writer<B> {
 
     /// Starts the commit of everything that is unsaved.
     async fn hand_over(&mut self) {
-        let started = Instant::now();
         let asked = std::mem::take(&mut self.with_beats);
         let (batch, changes) = {
             let mut state = self.state();
@@ -275,7 +273,6 @@ impl<B: Backend> Writer<B> {
                 state.beats_since = None;
             }
             count(&self.outlets.stats.batches, 1);
-            count(&self.outlets.stats.answers, state.batches.waiting() as u64);
             let take = if with_beats { Take::All } else { Take::AllButBeats };
             (state.batches.hand_over(), state.take_all_changes(take))
         };
@@ -284,7 +281,7 @@ impl<B: Backend> Writer<B> {
             Err(cause) => Err(cause),
         };
         let queue_changed = std::mem::take(&mut self.queue_changed);
-        let handed_over = HandedOver { batch, started, queue_changed };
+        let handed_over = HandedOver { batch, queue_changed };
         match commit {
             Ok(Commit::UnderWay(outcome)) => self.under_way = Some(UnderWay { outcome, handed_over }),
             Ok(Commit::Done(committed)) => self.succeeded(committed, &handed_over),
@@ -308,7 +305,6 @@ impl<B: Backend> Writer<B> {
     fn succeeded(&mut self, committed: Committed, handed_over: &HandedOver) {
         if committed.wrote {
             count(&self.outlets.stats.commits, 1);
-            self.outlets.stats.commit_latency.observe(handed_over.started.elapsed());
         }
         {
             // Noted before the rows are let go of: a heartbeat that comes in between would be missed by lists.
@@ -342,7 +338,6 @@ impl<B: Backend> Writer<B> {
             (state.batches.waiting(), state.batches.take())
         };
         error!(error = &*failure.0, answers = waiting, "could not save a batch of commands");
-        count(&self.outlets.stats.failed_commits, 1);
         self.failures += 1;
         for batch in failed {
             batch.land(Err(failure.clone()));
@@ -376,8 +371,7 @@ impl<B: Backend> Writer<B> {
     /// Saves one run's changes.
     pub(super) async fn save(&mut self, changes: Changes) -> Result<(), BackendError> {
         self.queue_changed |= changes.queue;
-        count(&self.outlets.stats.leases_lost, changes.leases_lost);
-        if changes.is_empty() {
+        if changes.empty {
             return Ok(());
         }
         self.backend.save(changes).await

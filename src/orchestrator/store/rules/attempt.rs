@@ -101,7 +101,6 @@ impl RunState {
         let (host, claimed_at, beaten) = (lease.host.clone(), lease.claimed_at, lease.beat_at.is_some());
         self.end_attempt(id, now, End::lost(why));
         self.event(now, EventKind::TaskLost, Some(id), Some(why.to_owned()));
-        self.dirty.leases_lost += 1;
         let announced = self.hosts.get(&host).is_some_and(|host| host.stage == HostStage::SpotNotice);
         let max_attempts = self.row.max_attempts;
         let task = self.tasks.row_mut(id);

@@ -35,8 +35,6 @@ pub struct Dirty {
     pub bulk: Vec<BulkEnd>,
     /// Waiting claims should look again.
     pub queue: bool,
-    /// Leases that were taken back.
-    pub leases_lost: u64,
 }
 
 /// Which changes to take out of a run.
@@ -67,10 +65,11 @@ pub struct Changes {
     /// Numbered when they are saved, and kept apart from then on.
     #[serde(skip)]
     pub events: Vec<NewEvent>,
+    /// Whether there is nothing to write.
+    #[serde(skip)]
+    pub empty: bool,
     #[serde(skip)]
     pub queue: bool,
-    #[serde(skip)]
-    pub leases_lost: u64,
 }
 
 /// The part of a run's row that changes.
@@ -114,21 +113,6 @@ impl Dirty {
     }
 }
 
-impl Changes {
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.row.is_none()
-            && self.tasks.is_empty()
-            && self.beats.is_empty()
-            && self.attempts.is_empty()
-            && self.bulk.is_empty()
-            && self.groups.is_empty()
-            && self.hosts.is_empty()
-            && self.runners.is_empty()
-            && self.events.is_empty()
-    }
-}
-
 impl RunState {
     /// Takes out what is to be saved now; what stays is dirty still.
     pub fn take_changes(&mut self, take: Take) -> Changes {
@@ -155,6 +139,7 @@ impl RunState {
             (id, row)
         };
         Changes {
+            empty: taken.is_empty(),
             run: self.row.key,
             run_id: self.row.id.clone(),
             row: taken.run.then_some(row),
@@ -167,7 +152,6 @@ impl RunState {
             runners: taken.runners.into_iter().map(runner).collect(),
             events: taken.events,
             queue: taken.queue,
-            leases_lost: taken.leases_lost,
         }
     }
 }

@@ -209,8 +209,8 @@ mod tests {
             hosts: vec![("h".into(), Some(host)), ("gone".into(), None)],
             runners: vec![("r".into(), Some(runner))],
             events: vec![event],
+            empty: false,
             queue: true,
-            leases_lost: 1,
         }
     }
 
