@@ -6,11 +6,23 @@ use serde_json::json;
 use super::common::{describe, processes_with, read_json, signal, wait_for};
 use super::place::{Cloud, terraform_is_there};
 
+/// A run whose hosts are all there; neither its tasks nor its Terraform end before the gate opens.
+fn run_up_to_the_gate(cloud: &Cloud) -> std::process::Child {
+    let gate = cloud.path("gate");
+    let at_the_gate = format!("while [ ! -e '{}' ]; do sleep 0.05; done", gate.display());
+    let workload = json!({ "workload": { "name": "gate", "command": ["sh", "-c", at_the_gate] } });
+    let gate = json!({ "gate": gate });
+    let config = cloud.config(gate.clone(), gate, workload);
+    let master = cloud.spawn(&["run", &config, "--run-id", &cloud.run]);
+    cloud.wait_for_all_hosts();
+    master
+}
+
 /// Ends master, supervisors, Terraform and hosts as a machine that loses its power.
 fn kill_all(cloud: &Cloud, master: &mut std::process::Child) {
     master.kill().unwrap();
     master.wait().unwrap();
-    // Otherwise they may have done all tasks before anybody looks for them.
+    // Otherwise they would do their tasks as soon as the gate opens.
     cloud.end_hosts();
     let folder = cloud.folder().display().to_string();
     let supervisors = processes_with(&format!("supervise {folder}"));
@@ -33,11 +45,7 @@ fn a_terraform_killed_with_its_master_loses_nothing_and_a_resumed_run_makes_its_
         return;
     }
     let cloud = Cloud::new();
-    let gate = json!({ "gate": cloud.path("gate") });
-    let config = cloud.config(gate.clone(), gate, json!({}));
-    let mut master = cloud.spawn(&["run", &config, "--mock", "--run-id", &cloud.run]);
-    wait_for("all hosts", || (cloud.hosts().len() == 3).then_some(()));
-    cloud.wait_for_host();
+    let mut master = run_up_to_the_gate(&cloud);
     kill_all(&cloud, &mut master);
     std::fs::write(cloud.path("gate"), "").unwrap();
     let (code, summary) = cloud.json(&["run", "--resume", &cloud.run]);
@@ -117,11 +125,7 @@ fn hosts_of_a_run_whose_terraform_folder_was_removed_are_found_by_their_tags() {
         return;
     }
     let cloud = Cloud::new();
-    let gate = json!({ "gate": cloud.path("gate") });
-    let config = cloud.config(gate.clone(), gate, json!({}));
-    let mut master = cloud.spawn(&["run", &config, "--mock", "--run-id", &cloud.run]);
-    wait_for("all hosts", || (cloud.hosts().len() == 3).then_some(()));
-    cloud.wait_for_host();
+    let mut master = run_up_to_the_gate(&cloud);
     kill_all(&cloud, &mut master);
     let (code, stopped) = cloud.sandbox.json(&["stop", &cloud.run]);
     assert_eq!((code, &stopped["status"]), (4, &json!("cancelled")), "{stopped:#}");
@@ -139,10 +143,7 @@ fn nuke_stops_a_terraform_that_works_without_a_master_before_it_deletes() {
         return;
     }
     let cloud = Cloud::new();
-    let gate = json!({ "gate": cloud.path("gate") });
-    let config = cloud.config(gate.clone(), gate, json!({}));
-    let mut master = cloud.spawn(&["run", &config, "--mock", "--run-id", &cloud.run]);
-    cloud.wait_for_host();
+    let mut master = run_up_to_the_gate(&cloud);
     master.kill().unwrap();
     master.wait().unwrap();
     assert!(!cloud.path("gate").exists(), "the apply cannot end by itself");

@@ -112,6 +112,14 @@ impl Cloud {
         });
     }
 
+    /// Waits until all hosts of [`Cloud::config`] have started all their task runners.
+    pub fn wait_for_all_hosts(&self) {
+        let started = |host: &PathBuf| {
+            std::fs::read_to_string(host.join("pids")).map_or(0, |pids| pids.lines().count())
+        };
+        wait_for("all hosts", || (self.hosts().iter().map(started).sum::<usize>() == 4).then_some(()));
+    }
+
     pub fn assert_nothing_is_left(&self) {
         assert!(self.hosts().is_empty(), "hosts are left: {:?}", self.hosts());
         // Hosts carry the run's name in their arguments, Terraform its folder.
