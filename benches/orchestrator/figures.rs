@@ -157,25 +157,35 @@ pub async fn print_store(effort: Effort) {
 
 /// The slowest calls of runners that are not in a hurry, over both stores.
 pub async fn latencies(effort: Effort) {
-    let (mut null, mut sqlite, mut disk) = (Series::default(), Series::default(), Vec::new());
-    let pattern = Pattern::Paced(PACE);
     let effort = Effort { round: effort.round * 2, ..effort };
-    for _ in 0..effort.rounds {
-        measure(&mut null, Kind::Null, 1000, pattern, effort).await;
-        measure(&mut sqlite, Kind::Sqlite, 1000, pattern, effort).await;
-        disk.push(sync_p99());
-    }
-    let compare = |figure: &str, of: fn(&Series) -> &Vec<f64>, bar: &str| {
-        let (found, base) = (median(of(&sqlite)), median(of(&null)));
-        line(figure, found / base, bar, &format!("{found:.0} us / {base:.0} us; {}", safe(&sqlite)));
+    let plan = [
+        (Kind::Null, 1000, Pattern::Together(PACE)),
+        (Kind::Sqlite, 1000, Pattern::Together(PACE)),
+        (Kind::Null, 1000, Pattern::Apart(PACE)),
+        (Kind::Sqlite, 1000, Pattern::Apart(PACE)),
+    ];
+    let [null, sqlite, null_apart, sqlite_apart] = &take_turns(plan, effort).await;
+    let (claims, heartbeats) =
+        (|series: &Series| median(&series.claim_p99), |series: &Series| median(&series.heartbeat_p99));
+    let compare = |figure: &str, of: fn(&Series) -> f64, [found, base]: [&Series; 2], bar: &str| {
+        let beside = format!("{:.0} us / {:.0} us; {}", of(found), of(base), safe(found));
+        line(figure, of(found) / of(base), bar, &beside);
     };
-    compare("1,000 runners, 200 ms between calls: claim p99 / empty store's", |s| &s.claim_p99, "<= 2.2");
+    compare(
+        "1,000 runners, 200 ms between calls: claim p99 / empty store's",
+        claims,
+        [sqlite, null],
+        "<= 2.2",
+    );
     compare(
         "1,000 runners, 200 ms between calls: heartbeat p99 / empty store's",
-        |s| &s.heartbeat_p99,
+        heartbeats,
+        [sqlite, null],
         "<= 1.2",
     );
-    let (found, base) = (median(&disk), median(&null.claim_p99));
+    compare("  if they do not begin together: claim p99", claims, [sqlite_apart, null_apart], "");
+    compare("  if they do not begin together: heartbeat p99", heartbeats, [sqlite_apart, null_apart], "");
+    let (found, base) = (sync_p99(), claims(null_apart));
     let beside = format!("{found:.0} us / {base:.0} us; a claim waits for one or two of them");
     line("  of which one sync to this disk, p99", found / base, "", &beside);
 }

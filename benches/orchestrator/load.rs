@@ -17,9 +17,12 @@ pub enum Pattern {
     /// Claim, heartbeat, complete.
     Cycles,
     Claims,
-    /// Cycles with a pause before each call, half as long to half as long again: runners rather than a flood. With a
-    /// pause that is always the same, runners that were answered by one commit would march in step from then on.
-    Paced(Duration),
+    /// Cycles with a pause between calls, half as long to half as long again, by runners that all begin at once, as
+    /// those of new hosts do, or of an orchestrator that is back. With a pause that is always the same, those that
+    /// were answered by one commit would march in step from then on.
+    Together(Duration),
+    /// The same by runners that begin one after the other: they hardly ever meet.
+    Apart(Duration),
 }
 
 /// What came out of a round.
@@ -106,8 +109,7 @@ async fn client(
 ) -> Seen {
     let mut seen = Seen::default();
     let runner = format!("runner-{index}");
-    if let Pattern::Paced(pause) = pattern {
-        // They do not begin together.
+    if let Pattern::Apart(pause) = pattern {
         tokio::time::sleep(pause.mul_f64(rand::random())).await;
     }
     while Instant::now() < end {
@@ -137,7 +139,7 @@ async fn turn(
         return Ok(true);
     }
     let pause = || async move {
-        if let Pattern::Paced(pause) = pattern {
+        if let Pattern::Together(pause) | Pattern::Apart(pause) = pattern {
             tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
         }
     };
