@@ -273,3 +273,23 @@ async fn off_loopback_a_browser_is_sent_to_the_login_page() {
     let cookie = home.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_run_that_has_ended_shows_its_state_and_its_last_events() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 90)).await.unwrap();
+    let runner = server.runner("r");
+    for _ in 0..90 {
+        finish_one(&runner, "r", "fine\n").await;
+    }
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    tokio::task::block_in_place(|| {
+        browser.look(1440, false);
+        browser.open(&server.url("/#/runs/r"));
+        browser.until("document.querySelectorAll('.cell[data-state=completed]').length === 90");
+        browser.until("document.querySelector('.events li')?.textContent.includes('run finished') === true");
+        browser.until("document.body.textContent.includes('ended')");
+        // Of 90 tasks there are at least 270.
+        browser.until("document.querySelectorAll('.events li').length === 200");
+    });
+}

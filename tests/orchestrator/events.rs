@@ -50,3 +50,35 @@ async fn shutting_down_ends_event_streams() {
     soon(events.next()).await.unwrap().unwrap();
     soon(server.running.shutdown()).await;
 }
+
+#[tokio::test]
+async fn a_follower_may_begin_so_many_events_before_the_newest() {
+    let server = Server::start().await;
+    server.admin().create_run(&create("r", 2)).await.unwrap();
+    finish_one(&server.runner("r"), "r", "x").await;
+    finish_one(&server.runner("r"), "r", "x").await;
+    let all: Vec<Event> = soon(server.admin().events(&run_id("r"), 0).map(Result::unwrap).collect()).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ids = |query: &str, resumed: Option<i64>| {
+        let url = server.url(&format!("/api/v1/runs/r/events?{query}"));
+        let mut request = http.get(url).bearer_auth(server.running.endpoint().key.expose());
+        if let Some(id) = resumed {
+            request = request.header("Last-Event-ID", id);
+        }
+        async move {
+            let answer = soon(request.send()).await.unwrap();
+            let status = answer.status().as_u16();
+            let text = soon(answer.text()).await.unwrap();
+            let ids = text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok());
+            (status, ids.collect::<Vec<i64>>())
+        }
+    };
+    let seqs = |from: usize| (200, all[from..].iter().map(|event| event.seq).collect::<Vec<_>>());
+    assert_eq!(ids("last=3", None).await, seqs(all.len() - 3));
+    assert_eq!(ids("last=10000", None).await, seqs(0));
+    assert_eq!(ids("last=3", Some(all[0].seq)).await, seqs(1), "a connection that broke off goes on");
+    assert_eq!(ids(&format!("last=3&after={}", all[1].seq), None).await, seqs(2));
+    for query in ["last=0", "last=10001", "last=-1"] {
+        assert_eq!(ids(query, None).await, (400, vec![]), "{query}");
+    }
+}

@@ -386,6 +386,15 @@ pub async fn events_tell_the_story_in_order(f: Fixture) {
     let rest = f.store.events(None, all[2].seq, 2).await.unwrap();
     assert_eq!(rest, all[3..5]);
     assert_eq!(*f.store.newest_event().borrow(), all[6].seq);
+    let of_one = f.store.events(Some(&one), 0, 100).await.unwrap();
+    for (count, expected) in
+        [(1, &of_one[5..]), (4, &of_one[2..]), (6, &of_one), (7, &of_one), (u32::MAX, &of_one)]
+    {
+        let after = f.store.before_latest(&one, count).await.unwrap();
+        assert_eq!(f.store.events(Some(&one), after, 100).await.unwrap(), expected, "the last {count}");
+    }
+    let unknown = f.store.before_latest(&"nobody".parse().unwrap(), 1).await;
+    assert_eq!(refusal(unknown), ErrorCode::NotFound);
     let claimed = &all[2];
     assert_eq!(claimed.task_id, Some(task.id));
     assert_eq!((claimed.number, claimed.attempt), (Some(1), Some(1)));

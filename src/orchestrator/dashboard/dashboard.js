@@ -170,14 +170,21 @@ async function runsPage() {
 async function runPage(id) {
   const run = await json(`/runs/${id}`);
   const page = new RunPage(id);
-  await page.loadTasks();
-  page.build(run);
-  await page.refresh();
-  page.follow();
+  // In this order: what happens while the tasks are read comes as events.
+  await page.follow();
+  try {
+    await page.loadTasks();
+    page.build(run);
+    page.catchUp();
+    await page.refresh();
+  } catch (error) {
+    page.source.close();
+    throw error;
+  }
   const stop = repeat(() => page.refresh(), REFRESH_MS);
   return () => {
     stop();
-    page.source?.close();
+    page.source.close();
   };
 }
 
@@ -187,6 +194,8 @@ class RunPage {
     this.tasks = new Map();
     this.cells = new Map();
     this.counters = new Map();
+    /** What is to be done once the page is built; nothing waits afterwards. */
+    this.pending = [];
   }
 
   async loadTasks() {
@@ -351,20 +360,41 @@ class RunPage {
     return item;
   }
 
+  /** Follows the events, from the last ones that are shown on. Resolves when the first connection stands, or fails. */
   follow() {
-    this.source = new EventSource(`/api/v1/runs/${this.id}/events`);
-    this.source.onopen = () => connection("live");
-    this.source.onerror = () => connection("lost");
+    this.source = new EventSource(`/api/v1/runs/${this.id}/events?last=${EVENTS_SHOWN}`);
     this.source.addEventListener("end", () => {
       this.source.close();
-      connection("ended");
-      this.refresh().catch(() => connection("lost"));
+      this.once(() => {
+        connection("ended");
+        this.refresh().catch(() => connection("lost"));
+      });
     });
     const kinds = [...Object.keys(STATE_AFTER), "run_created", "run_stopped", "run_finished", "task_uploaded",
       "host_stage", "host_drained", "leases_extended"];
     for (const kind of kinds) {
-      this.source.addEventListener(kind, (message) => this.happened(JSON.parse(message.data)));
+      this.source.addEventListener(kind, (message) => this.once(() => this.happened(JSON.parse(message.data))));
     }
+    return new Promise((resolve) => {
+      const seen = (state) => () => {
+        connection(state);
+        resolve();
+      };
+      this.source.onopen = seen("live");
+      this.source.onerror = seen("lost");
+    });
+  }
+
+  /** Does it now, or as soon as the page is built. */
+  once(action) {
+    if (this.pending) this.pending.push(action);
+    else action();
+  }
+
+  catchUp() {
+    const pending = this.pending;
+    this.pending = null;
+    for (const action of pending) action();
   }
 
   happened(event) {

@@ -19,6 +19,8 @@ use super::extract::{Params, RunPath};
 use crate::api::{Event, RunId};
 use crate::orchestrator::store::StoreError;
 
+/// Most events that a client may ask to begin before the newest.
+const MAX_LAST: u32 = 10_000;
 /// Events read from the store at once.
 const BATCH: u32 = 500;
 /// Events come in bursts, and each look costs the store two questions: those of so long are sent together.
@@ -33,6 +35,9 @@ pub struct EventQuery {
     /// Events with a greater `seq` only. The header `Last-Event-ID` says the same and wins.
     #[serde(default)]
     after: Option<i64>,
+    /// Begin so many events before the newest, 1 to 10000, where neither `after` nor `Last-Event-ID` says where.
+    #[serde(default)]
+    last: Option<u32>,
     /// `false`: end after the events there are, instead of waiting for more.
     #[serde(default)]
     follow: Option<bool>,
@@ -53,11 +58,17 @@ pub async fn follow_events(
 ) -> Result<Response, Refusal> {
     app.store.run(&run).await?;
     let resumed = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.parse().ok());
+    let after = match (resumed.or(query.after), query.last) {
+        (Some(after), _) => after,
+        (None, Some(last @ 1..=MAX_LAST)) => app.store.before_latest(&run, last).await?,
+        (None, Some(_)) => return Err(Refusal::bad_request(format!("`last` is 1 to {MAX_LAST}"))),
+        (None, None) => 0,
+    };
     let follower = Follower {
         newest: app.store.newest_event(),
         app,
         run,
-        after: resumed.or(query.after).unwrap_or(0),
+        after,
         follow: query.follow.unwrap_or(true),
         greeted: false,
         up_to_date: false,

@@ -160,6 +160,9 @@ pub trait Store: Send + Sync + 'static {
     async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError>;
     /// Events with a `seq` greater than `after`, ascending; of every run where `run` is `None`.
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
+    /// The `after` with which [`Store::events`] begins `count` (at least 1) events before the end of the run's; 0 where it has
+    /// fewer.
+    async fn before_latest(&self, run: &RunId, count: u32) -> Result<i64, StoreError>;
     /// Task counts over all runs, for metrics.
     async fn totals(&self) -> Result<TaskCounts, StoreError>;
 

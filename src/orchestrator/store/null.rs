@@ -217,6 +217,10 @@ impl Store for NullStore {
         Ok(Vec::new())
     }
 
+    async fn before_latest(&self, _run: &RunId, _count: u32) -> Result<i64, StoreError> {
+        Ok(0)
+    }
+
     async fn totals(&self) -> Result<TaskCounts, StoreError> {
         Ok(TaskCounts::default())
     }

@@ -116,3 +116,17 @@ pub fn event_view(run_id: &RunId, seq: i64, event: NewEvent) -> Event {
         detail: event.detail,
     }
 }
+
+/// Where to begin for `count` events before the end. `batches` are first and last numbers of events that follow each
+/// other, newest batch first.
+pub fn before_latest(batches: impl IntoIterator<Item = (i64, i64)>, count: u32) -> i64 {
+    let mut missing = i64::from(count);
+    for (first, last) in batches {
+        let events = last - first + 1;
+        if events >= missing {
+            return last - missing;
+        }
+        missing -= events;
+    }
+    0
+}

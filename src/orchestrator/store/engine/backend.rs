@@ -91,6 +91,7 @@ pub trait Reader: Send + Sync + 'static {
     async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError>;
     async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError>;
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
+    async fn before_latest(&self, run: &RunId, count: u32) -> Result<i64, StoreError>;
     async fn totals(&self) -> Result<TaskCounts, StoreError>;
     async fn ping(&self) -> Result<(), StoreError>;
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;

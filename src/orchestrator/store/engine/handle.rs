@@ -318,6 +318,10 @@ impl Store for Engine {
         self.saved().await?.events(run, after, limit).await
     }
 
+    async fn before_latest(&self, run: &RunId, count: u32) -> Result<i64, StoreError> {
+        self.saved().await?.before_latest(run, count).await
+    }
+
     async fn totals(&self) -> Result<TaskCounts, StoreError> {
         self.saved().await?.totals().await
     }

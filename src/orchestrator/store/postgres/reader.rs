@@ -11,7 +11,9 @@ use crate::orchestrator::store::Durability;
 use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
 use crate::orchestrator::store::engine::{BackendError, Reader};
 use crate::orchestrator::store::rules::{AttemptRow, GroupRow, RunRow, RunState, TaskRow};
-use crate::orchestrator::store::view::{TaskPlace, active_attempt, attempt_view, stored_result, task_view};
+use crate::orchestrator::store::view::{
+    TaskPlace, active_attempt, attempt_view, before_latest, stored_result, task_view,
+};
 use crate::orchestrator::store::words::Word;
 
 use super::rows;
@@ -163,6 +165,16 @@ impl Reader for PostgresReader {
         }
         events.truncate(limit as usize);
         Ok(events)
+    }
+
+    async fn before_latest(&self, run: &RunId, count: u32) -> Read<i64> {
+        let session = self.session().await?;
+        let key = self.find(&session, run).await?.key;
+        // Each row holds at least one event.
+        let sql = "SELECT json_build_array(first_seq, seq)::text FROM events WHERE run = $1 \
+                   ORDER BY seq DESC LIMIT $2";
+        let batches = failing(session.json::<(i64, i64)>(sql, &[&key, &i64::from(count)]).await)?;
+        Ok(before_latest(batches, count))
     }
 
     async fn totals(&self) -> Read<TaskCounts> {

@@ -10,7 +10,9 @@ use crate::api::{AttemptView, ErrorCode, Event, RunId, RunView, TaskCounts, Task
 use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
 use crate::orchestrator::store::engine::Reader;
 use crate::orchestrator::store::rules::{RunRow, RunState};
-use crate::orchestrator::store::view::{TaskPlace, active_attempt, attempt_view, stored_result, task_view};
+use crate::orchestrator::store::view::{
+    TaskPlace, active_attempt, attempt_view, before_latest, stored_result, task_view,
+};
 use crate::orchestrator::store::words::Word;
 
 use super::backlog::Backlog;
@@ -174,6 +176,19 @@ impl Reader for SqliteReader {
             events.extend(missing.take(room));
             events.truncate(limit as usize);
             Ok(events)
+        })
+        .await
+    }
+
+    async fn before_latest(&self, run: &RunId, count: u32) -> Read<i64> {
+        let run = run.clone();
+        self.list(move |connection| {
+            let key = find_run(connection, &run)?.key;
+            // Each row holds at least one event.
+            let sql = "SELECT first_seq, seq FROM events WHERE run = ? ORDER BY seq DESC LIMIT ?";
+            let mut statement = connection.prepare_cached(sql)?;
+            let batches = statement.query_map(params![key, count], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(before_latest(batches.collect::<rusqlite::Result<Vec<_>>>()?, count))
         })
         .await
     }
