@@ -101,7 +101,7 @@ fn stopping_a_run_whose_master_is_dead_says_that_its_hosts_are_still_there() {
         json!({ "workload": { "name": "s", "command": ["sleep", "600"] } }),
     );
     let mut master = cloud.spawn(&["run", &config, "--run-id", &cloud.run]);
-    cloud.wait_for_host();
+    cloud.wait_for_all_hosts();
     let (code, living) = cloud.sandbox.json(&["status", &cloud.run]);
     assert_eq!(code, 0, "{living:#}");
     master.kill().unwrap();
