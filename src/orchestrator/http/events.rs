@@ -37,6 +37,7 @@ pub struct EventQuery {
     after: Option<i64>,
     /// Begin so many events before the newest, 1 to 10000, where neither `after` nor `Last-Event-ID` says where.
     #[serde(default)]
+    #[param(minimum = 1, maximum = 10_000)]
     last: Option<u32>,
     /// `false`: end after the events there are, instead of waiting for more.
     #[serde(default)]
