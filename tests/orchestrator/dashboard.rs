@@ -288,7 +288,7 @@ async fn a_large_run_that_has_ended_shows_its_state_and_its_last_events() {
         browser.open(&server.url("/#/runs/r"));
         browser.until("document.querySelectorAll('.cell[data-state=completed]').length === 90");
         browser.until("document.querySelector('.events li')?.textContent.includes('run finished') === true");
-        browser.until("document.body.textContent.includes('ended')");
+        browser.until("document.getElementById('link').dataset.state === 'ended'");
         // Of 90 tasks there are at least 270.
         browser.until("document.querySelectorAll('.events li').length === 200");
     });

@@ -199,6 +199,7 @@ class RunPage {
   }
 
   async loadTasks() {
+    this.outdated = false;
     for (let after = 0, page = []; after === 0 || page.length === 1000; after = page.at(-1).id) {
       page = await json(`/runs/${this.id}/tasks?limit=1000&after=${after}`);
       for (const task of page) {
@@ -302,10 +303,7 @@ class RunPage {
 
   async refresh() {
     this.showRun(await json(`/runs/${this.id}`));
-    if (this.outdated) {
-      this.outdated = false;
-      await this.loadTasks();
-    }
+    if (this.outdated) await this.loadTasks();
     for (const task of await json(`/runs/${this.id}/tasks?state=running`)) this.update(task);
     this.showHosts(await json(`/runs/${this.id}/hosts`));
     this.showFailures();
@@ -376,12 +374,16 @@ class RunPage {
       this.source.addEventListener(kind, (message) => this.once(() => this.happened(JSON.parse(message.data))));
     }
     return new Promise((resolve) => {
-      const seen = (state) => () => {
+      const seen = (state) => {
         connection(state);
         resolve();
       };
-      this.source.onopen = seen("live");
-      this.source.onerror = seen("lost");
+      this.source.onopen = () => {
+        // Between two connections more may have happened than is told again.
+        this.outdated = true;
+        seen("live");
+      };
+      this.source.onerror = () => seen("lost");
     });
   }
 
