@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::load::quantile;
 
-/// How long the disk is left alone before each sync: about as long as between two commits of the paced runners. Many
+/// How long the disk is left alone before each sync: about as long as between two commits for runners that begin apart. Many
 /// take longer then than under load.
 const PAUSE: Duration = Duration::from_millis(1);
 const SYNCS: usize = 1000;
