@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{RunId, RunStatus, TaskCounts, TaskId, TaskState};
@@ -20,14 +21,17 @@ pub struct BulkEnd {
     pub reason: Cow<'static, str>,
 }
 
+/// In no order.
+type TaskIds = HashSet<TaskId, RandomState>;
+
 /// What changed in a run since it was last saved. The rows themselves stand in the run.
 #[derive(Debug, Default)]
 pub struct Dirty {
     pub run: bool,
     pub groups: BTreeSet<usize>,
-    pub tasks: BTreeSet<TaskId>,
+    pub tasks: TaskIds,
     /// Tasks in whose rows only that changed what a heartbeat carries.
-    pub beats: BTreeSet<TaskId>,
+    pub beats: TaskIds,
     pub attempts: Vec<AttemptRow>,
     pub hosts: HashSet<Name>,
     pub runners: HashSet<Name>,
@@ -91,6 +95,16 @@ pub struct GroupChange {
 }
 
 impl Dirty {
+    /// For the changes that come next, which are mostly about as many.
+    fn with_room_for_as_much(&self) -> Dirty {
+        Dirty {
+            tasks: TaskIds::with_capacity_and_hasher(self.tasks.len(), RandomState::default()),
+            attempts: Vec::with_capacity(self.attempts.len()),
+            events: Vec::with_capacity(self.events.len()),
+            ..Dirty::default()
+        }
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.beats.is_empty() && self.has_only_beats()
@@ -118,10 +132,11 @@ impl RunState {
     pub fn take_changes(&mut self, take: Take) -> Changes {
         let dirty = &mut self.dirty;
         let beats = match take {
-            Take::All => BTreeSet::new(),
+            Take::All => TaskIds::default(),
             Take::AllButBeats => std::mem::take(&mut dirty.beats),
         };
-        let taken = std::mem::replace(dirty, Dirty { beats, ..Dirty::default() });
+        let next = Dirty { beats, ..dirty.with_room_for_as_much() };
+        let taken = std::mem::replace(dirty, next);
         let task = |id: TaskId| self.tasks.get(&id).cloned();
         let group = |index: usize| {
             let group = &self.groups[index];

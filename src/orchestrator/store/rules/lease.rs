@@ -44,10 +44,11 @@ impl RunState {
         let (runner, host) = (lease.runner_id.clone(), lease.host.clone());
         self.groups[group].wanted_at = now;
         self.seen(&runner, &host, now);
-        self.touch_by_beat(id);
         if first {
             self.set_state_by_beat(id, TaskState::Running);
             self.event(now, EventKind::TaskStarted, Some(id), None);
+        } else {
+            self.touch_by_beat(id);
         }
         Ok(HeartbeatResponse { expires_at })
     }

@@ -14,6 +14,9 @@ use crate::orchestrator::store::engine::BackendError;
 use crate::orchestrator::store::rules::{Changes, Name, NewEvent, RunKey};
 use crate::orchestrator::store::view::event_view;
 
+/// Bytes of an event's values as JSON, about.
+const TYPICAL_EVENT: usize = 128;
+
 /// What is saved together.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Commit {
@@ -65,7 +68,7 @@ impl EventBatch {
 
     /// As the tables keep them: a list of lists of their values. Names of these would be more than half of it.
     pub fn to_json(&self) -> Result<String, BackendError> {
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(self.events.len() * TYPICAL_EVENT);
         serde_json::Serializer::new(&mut text).collect_seq(self.events.iter().map(values))?;
         Ok(String::from_utf8(text)?)
     }
