@@ -164,6 +164,39 @@ pub async fn completing_is_idempotent_by_digest(mut f: Fixture) {
     assert_eq!(f.store.run(&id).await.unwrap().tasks.completed, 1);
 }
 
+pub async fn a_result_and_the_completion_are_delivered_at_once(mut f: Fixture) {
+    let id = f.create(&run("r1", &[("a", 2)])).await;
+    let (task, lease) = f.claim(&id, claim("r", "h", None)).await;
+    let request = |fence, c| CompleteRequest { fence, sha256: Some(digest(c)) };
+    let deliver = |f: &Fixture, fence, c| {
+        let store = f.store.clone();
+        async move { store.deliver(Scope::Admin, task.id, upload(c, true), request(fence, c)).await }
+    };
+    assert_eq!(refusal(deliver(&f, lease.fence + 1, 'a').await), ErrorCode::StaleFence);
+    let done = deliver(&f, lease.fence, 'a').await.unwrap();
+    assert_eq!(done.state, TaskState::Completed);
+    for _ in 0..2 {
+        assert_eq!(deliver(&f, lease.fence, 'a').await.unwrap(), done);
+        assert_eq!(refusal(deliver(&f, lease.fence, 'b').await), ErrorCode::DigestConflict);
+        f.reopen().await;
+    }
+    let results = f.store.results(&id).await.unwrap();
+    assert_eq!((results.len(), &results[0].upload), (1, &upload('a', true)));
+}
+
+pub async fn after_the_end_no_new_names_are_taken_down(f: Fixture) {
+    let id = f.create(&run("r1", &[("a", 1)])).await;
+    f.claim(&id, claim("r1", "h1", None)).await;
+    f.store.stop_run(&id).await.unwrap();
+    assert_eq!(f.store.claim(&id, claim("r2", "h2", None)).await.unwrap(), Claimed::Done);
+    let joined: HostEvent = serde_json::from_str(r#"{"provider": "p", "stage": "joined"}"#).unwrap();
+    f.store.host_event(&id, "h3", joined).await.unwrap();
+    assert_eq!(f.store.claim(&id, claim("r1", "h1", None)).await.unwrap(), Claimed::Done);
+    let hosts = f.store.hosts(&id).await.unwrap();
+    let names: Vec<&str> = hosts.iter().map(|host| host.host.as_str()).collect();
+    assert_eq!(names, ["h1"]);
+}
+
 pub async fn results_may_be_optional(f: Fixture) {
     let mut spec = run("r1", &[("a", 2)]);
     spec.results = bench::api::ResultsPolicy::Optional;

@@ -36,6 +36,8 @@ on_every_database!(
     a_runner_that_asks_anew_loses_its_old_lease,
     stale_fences_are_refused,
     completing_is_idempotent_by_digest,
+    a_result_and_the_completion_are_delivered_at_once,
+    after_the_end_no_new_names_are_taken_down,
     results_may_be_optional,
     failing_is_idempotent_and_retried_within_its_budget,
     a_lost_task_is_retried_then_failed,

@@ -232,16 +232,12 @@ impl Holder<'_> {
         counted(app, kept)?.map_err(|bad| bad_result(&bad))?;
         app.metrics.stored(size);
         let upload = Upload { sha256, size, key, verified: true };
-        let recorded = store.record_upload(self.scope.clone(), self.task, self.fence, upload);
-        if !completes {
-            recorded.await?;
-            return Ok(StatusCode::NO_CONTENT.into_response());
+        if completes {
+            let completed = store.deliver(self.scope.clone(), self.task, upload, completion).await?;
+            return Ok(Json(completed).into_response());
         }
-        // Both reach the store in this order, and mostly its disk together.
-        let (recorded, completed) =
-            tokio::join!(biased; recorded, store.complete(self.scope.clone(), self.task, completion));
-        recorded?;
-        Ok(Json(completed?).into_response())
+        store.record_upload(self.scope.clone(), self.task, self.fence, upload).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
     }
 }
 

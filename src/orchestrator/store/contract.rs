@@ -139,6 +139,15 @@ pub trait Store: Send + Sync + 'static {
         task: TaskId,
         request: CompleteRequest,
     ) -> Result<TaskView, StoreError>;
+    /// [`Store::record_upload`] and [`Store::complete`] at once, for a verified upload; a repetition is answered as
+    /// that of `complete`.
+    async fn deliver(
+        &self,
+        scope: Scope,
+        task: TaskId,
+        upload: Upload,
+        request: CompleteRequest,
+    ) -> Result<TaskView, StoreError>;
     async fn fail(&self, scope: Scope, task: TaskId, request: FailRequest) -> Result<TaskView, StoreError>;
     async fn release(
         &self,

@@ -164,6 +164,16 @@ impl Store for NullStore {
         Ok(self.task_view(task, TaskState::Completed))
     }
 
+    async fn deliver(
+        &self,
+        scope: Scope,
+        task: TaskId,
+        _upload: Upload,
+        request: CompleteRequest,
+    ) -> Result<TaskView, StoreError> {
+        self.complete(scope, task, request).await
+    }
+
     async fn fail(&self, _scope: Scope, task: TaskId, _request: FailRequest) -> Result<TaskView, StoreError> {
         Ok(self.task_view(task, TaskState::Failed))
     }

@@ -244,6 +244,20 @@ impl Store for Engine {
         self.on_task(scope, task, rule, State::answer).await
     }
 
+    async fn deliver(
+        &self,
+        scope: Scope,
+        task: TaskId,
+        upload: Upload,
+        request: CompleteRequest,
+    ) -> Result<TaskView, StoreError> {
+        let rule = move |run: &mut RunState, now| {
+            run.deliver(task, &upload, &request, now)?;
+            Ok(view::task_in(run, task))
+        };
+        self.on_task(scope, task, rule, State::answer).await
+    }
+
     async fn fail(&self, scope: Scope, task: TaskId, request: FailRequest) -> Result<TaskView, StoreError> {
         validate::fail(&request)?;
         let rule = move |run: &mut RunState, now| {

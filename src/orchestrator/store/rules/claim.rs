@@ -33,6 +33,10 @@ impl RunState {
     /// lost at once, so that a task which kills its runner uses up its attempts.
     pub fn claim(&mut self, claim: &ClaimRequest, now: Millis) -> Claimed {
         let groups = self.groups_for(claim);
+        // Names are made up by whoever has the run's key: after its end no more of them are taken down.
+        if self.row.status.is_final() && !self.runners.contains_key(&*claim.runner_id) {
+            return self.dismiss(claim, &groups);
+        }
         for &group in &groups {
             self.groups[group].wanted_at = now;
         }

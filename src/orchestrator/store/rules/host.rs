@@ -9,6 +9,10 @@ use super::run_state::RunState;
 
 impl RunState {
     pub fn host_event(&mut self, host: &str, event: HostEvent, now: Millis) {
+        // Names are made up by whoever has the run's key: after its end no more of them are taken down.
+        if self.row.status.is_final() && !self.hosts.contains_key(host) {
+            return;
+        }
         let row = self
             .hosts
             .entry(host.into())

@@ -103,6 +103,18 @@ impl RunState {
         Ok(())
     }
 
+    pub fn deliver(
+        &mut self,
+        id: TaskId,
+        upload: &Upload,
+        request: &CompleteRequest,
+        now: Millis,
+    ) -> Ruled<()> {
+        // Refused where the call is a repetition, or the fence stale: `complete` tells these apart.
+        self.record_upload(id, request.fence, upload, now).ok();
+        self.complete(id, request, now)
+    }
+
     pub fn fail(&mut self, id: TaskId, request: &FailRequest, now: Millis) -> Ruled<()> {
         if self.repeated(id, request.fence, AttemptOutcome::Failed).is_some() {
             return Ok(());

@@ -129,6 +129,8 @@ impl RunState {
         self.row.finished_at = Some(now);
         self.dirty.run = true;
         self.dirty.queue = true;
+        // No sweep looks at it any more.
+        self.save_presence();
         self.event(now, kind, None, Some(status.word().to_owned()));
     }
 

@@ -101,7 +101,7 @@ impl RunState {
     }
 
     /// Marks who was heard of for saving, where what was saved is too old.
-    fn save_presence(&mut self) {
+    pub(super) fn save_presence(&mut self) {
         self.forget_excess();
         let stale = |runner: &RunnerRow| runner.seen_at - runner.saved_at >= SAVE_PRESENCE_MS;
         let stale = self.runners.iter_mut().filter(|(_, runner)| stale(runner));
