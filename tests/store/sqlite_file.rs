@@ -1,5 +1,7 @@
 //! What concerns the SQLite file itself: locks, damage, backups, crashes.
 
+use std::time::Duration;
+
 use bench::api::{FailKind, RunId};
 use bench::orchestrator::store::{
     Claimed, Durability, OpenError, Options, StoreError, StoreTarget, check_backup, open, restore_backup,
@@ -135,6 +137,60 @@ async fn a_backup_has_what_only_the_journal_has() {
     restore_backup(&copy, &path(&f)).unwrap();
     f.reopen().await;
     assert_eq!(f.store.run(&id).await.unwrap().tasks.claimed, 20);
+}
+
+/// Nobody lists anything, which would hurry the tables.
+#[tokio::test]
+async fn tables_take_in_what_was_committed_without_being_asked() {
+    let f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 50)])).await;
+    let tables = rusqlite::Connection::open(path(&f)).unwrap();
+    let claimed = || {
+        let count = "SELECT count(*) FROM tasks WHERE state = 'claimed'";
+        tables.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    // Twice: the first commit after a rest begins to wait anew.
+    for number in 1..=2 {
+        f.claim(&id, claim(&format!("r{number}"), "h", None)).await;
+        tokio::time::timeout(Duration::from_secs(30), async {
+            while claimed() < number {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .expect("the tables have it within about a second");
+    }
+}
+
+#[tokio::test]
+async fn after_an_orderly_end_the_database_file_is_whole_by_itself() {
+    let f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 50)])).await;
+    f.claim(&id, claim("r", "h", None)).await;
+    f.store.close().await;
+    let copy = path(&f).with_file_name("copy.db");
+    std::fs::copy(path(&f), &copy).unwrap();
+    let tables = rusqlite::Connection::open(&copy).unwrap();
+    let claimed = "SELECT count(*) FROM tasks WHERE state = 'claimed'";
+    assert_eq!(tables.query_row(claimed, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+/// Several megabytes, and a commit to the tables every few milliseconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_ends_while_others_write() {
+    let f = Fixture::sqlite().await;
+    let id = f.create(&run("r1", &[("a", 200_000)])).await;
+    let copy = path(&f).with_file_name("copy.db");
+    let busy = async {
+        for number in 0.. {
+            f.claim(&id, claim(&format!("r{number}"), "h", None)).await;
+            f.store.run(&id).await.unwrap();
+        }
+    };
+    let backup = tokio::time::timeout(Duration::from_secs(30), f.store.backup(&copy));
+    let backup = tokio::select! { backup = backup => backup, () = busy => unreachable!("it has no end") };
+    backup.expect("it ends").unwrap();
+    check_backup(&copy).unwrap();
 }
 
 #[tokio::test]

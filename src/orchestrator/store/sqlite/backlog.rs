@@ -21,13 +21,13 @@ use super::work::{self, Work};
 
 /// How long changes may wait for the tables: a task that is claimed, beaten and completed meanwhile is written once.
 const SOON: Duration = Duration::from_secs(1);
-/// With so many changes waiting the tables take them in at once: what is written together is synced together, and
+/// With so much waiting (changes, and one more for each KiB of them) the tables take them in at once: what is written together is synced together, and
 /// commits wait for the disk meanwhile.
 const MANY: usize = 8192;
-/// With so many changes waiting commits wait for the tables: bounds memory to some tens of megabytes.
+/// With so much waiting commits wait for the tables: bounds memory to some tens of megabytes.
 const TOO_MANY: usize = 8 * MANY;
 
-/// After so many changes the tables are brought to disk, which the journal waits for to begin a file anew. Seldom for
+/// After so much the tables are brought to disk, which the journal waits for to begin a file anew. Seldom for
 /// an orchestrator that is not busy, and not so much at once for one that is.
 const WORTH_A_SYNC: usize = MANY;
 /// How long the tables rest between two pieces of work that nobody waits for.
@@ -74,15 +74,15 @@ struct State {
     waiting: VecDeque<Work>,
     /// Since when something waits; after a failure, since that.
     since: Option<Instant>,
-    /// Changes that wait or are being taken in.
-    rows: usize,
+    /// Of what waits or is being taken in, as [`Work::size`].
+    size: usize,
     /// Newest record that was added.
     added: u64,
     /// Newest record that the tables have, and that they have on disk.
     taken_in: u64,
     kept: u64,
-    /// Changes that the tables have, and maybe not on disk.
-    rows_at_risk: usize,
+    /// Of what the tables have, and maybe not on disk.
+    size_at_risk: usize,
     /// Events that the tables do not have yet.
     events: VecDeque<Arc<EventBatch>>,
     inserts: VecDeque<Insert>,
@@ -106,14 +106,16 @@ impl Backlog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over a commit that is in the journal under this number.
-    pub fn add(&self, commit: Commit, number: u64) {
+    /// Hands over a commit that is in the journal under this number, with its size there in bytes.
+    pub fn add(&self, commit: Commit, number: u64, bytes: usize) {
         let mut state = self.lock();
         state.events.extend(commit.events.iter().cloned());
-        state.rows += work::queue(&mut state.waiting, commit, number);
+        state.size += work::queue(&mut state.waiting, commit, number, bytes);
         state.added = number;
+        // The first one begins the time that changes may wait.
+        let first = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
-        if state.rows >= MANY {
+        if first || state.size >= MANY {
             self.changed.notify_all();
         }
     }
@@ -131,7 +133,7 @@ impl Backlog {
             }
             state = self.lock();
         }
-        while state.rows >= TOO_MANY && state.failure.is_none() && !state.abandoned {
+        while state.size >= TOO_MANY && state.failure.is_none() && !state.abandoned {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(state.kept)
@@ -184,7 +186,7 @@ impl Backlog {
             if let Some(insert) = state.inserts.pop_front() {
                 return Next::Insert(insert);
             }
-            let due = state.rows >= MANY && state.failure.is_none();
+            let due = state.size >= MANY && state.failure.is_none();
             let wait = match state.since {
                 Some(_) if due || state.ended || !state.waiters.is_empty() => Duration::ZERO,
                 Some(since) => SOON.saturating_sub(since.elapsed()),
@@ -206,7 +208,7 @@ impl Backlog {
     pub fn rest(&self) {
         let state = self.lock();
         let hurry =
-            state.rows >= MANY || !state.waiters.is_empty() || !state.inserts.is_empty() || state.ended;
+            state.size >= MANY || !state.waiters.is_empty() || !state.inserts.is_empty() || state.ended;
         if !hurry {
             drop(self.changed.wait_timeout(state, REST));
         }
@@ -215,21 +217,21 @@ impl Backlog {
     /// The newest record that the tables have, when it is time to bring it to disk.
     pub fn to_be_kept(&self) -> Option<u64> {
         let state = self.lock();
-        (state.rows_at_risk >= WORTH_A_SYNC).then_some(state.taken_in)
+        (state.size_at_risk >= WORTH_A_SYNC).then_some(state.taken_in)
     }
 
     /// The tables have everything up to this record on disk.
     pub fn kept(&self, number: u64) {
         let mut state = self.lock();
-        (state.kept, state.rows_at_risk) = (number, 0);
+        (state.kept, state.size_at_risk) = (number, 0);
     }
 
     /// The tables have taken in `work`.
     pub fn taken_in(&self, work: VecDeque<Work>) {
         let mut state = self.lock();
-        let rows = work.iter().map(|work| work.rows).sum::<usize>();
-        state.rows -= rows;
-        state.rows_at_risk += rows;
+        let size = work.iter().map(|work| work.size).sum::<usize>();
+        state.size -= size;
+        state.size_at_risk += size;
         if let Some(last) = work.back() {
             state.taken_in = last.newest;
         }

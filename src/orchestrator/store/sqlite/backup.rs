@@ -13,8 +13,10 @@ use super::journal::{self, JournalError, Record};
 use super::save::Saver;
 use super::{lock, open, rows};
 
-/// Pages copied at a time; between two steps the writer goes on.
-const STEP_PAGES: i32 = 1024;
+/// All pages are copied in one step: in several, SQLite would begin anew with every commit in between. Whoever writes
+/// goes on meanwhile.
+const STEP_PAGES: i32 = i32::MAX;
+/// Before another try while the file is locked.
 const STEP_PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug, thiserror::Error)]

@@ -29,9 +29,9 @@ impl Committer {
     pub fn work(&mut self, jobs: mpsc::Receiver<Job>) {
         for Job { commit, reply } in jobs {
             let added = self.commit(commit);
-            let outcome = added.map(|(commit, number, committed)| {
+            let outcome = added.map(|(commit, number, bytes, committed)| {
                 // First of all, so that whoever is told finds it.
-                self.backlog.add(commit, number);
+                self.backlog.add(commit, number, bytes);
                 committed
             });
             // Whoever is not there for the answer any more does not need it.
@@ -39,13 +39,13 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, mut commit: Commit) -> Result<(Commit, u64, Committed), BackendError> {
+    fn commit(&mut self, mut commit: Commit) -> Result<(Commit, u64, usize, Committed), BackendError> {
         let kept = self.backlog.ready()?;
         let newest = commit.number_events(self.newest_event);
-        let number = self.journal.append(kept, |buffer| commit.write(buffer))?;
+        let (number, bytes) = self.journal.append(kept, |buffer| commit.write(buffer))?;
         let newest_event = Some(newest).filter(|newest| *newest != self.newest_event);
         self.newest_event = newest;
-        Ok((commit, number, Committed { newest_event, wrote: true }))
+        Ok((commit, number, bytes, Committed { newest_event, wrote: true }))
     }
 }
 

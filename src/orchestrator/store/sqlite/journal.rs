@@ -58,6 +58,8 @@ pub struct Journal {
     next: u64,
     synced: bool,
     buffer: Vec<u8>,
+    /// Whether the last record could not be written, or not be synced.
+    unsure: bool,
 }
 
 #[derive(Debug)]
@@ -176,31 +178,34 @@ impl Journal {
             next: applied + 1,
             synced,
             buffer: Vec::new(),
+            unsure: false,
         })
     }
 
-    /// Appends one record and gives its number. `kept` is the newest record that the tables have on disk. A record
+    /// Appends one record and gives its number and its length in bytes. `kept` is the newest record that the tables have on disk. A record
     /// that could not be written counts for nothing; the next one takes its place.
     pub fn append(
         &mut self,
         kept: u64,
         write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<(u64, usize)> {
         let number = self.next;
         self.buffer.clear();
         self.buffer.resize(HEADER, 0);
         write(&mut self.buffer)?;
         self.head(number)?;
-        self.take_turns(kept);
+        self.take_turns(kept)?;
         let segment = &mut self.segments[self.turn];
+        self.unsure = true;
         segment.file.file().write_all_at(&self.buffer, self.offset)?;
         if self.synced {
             segment.file.sync_data()?;
         }
+        self.unsure = false;
         segment.newest = number;
         self.offset += self.buffer.len() as u64;
         self.next += 1;
-        Ok(number)
+        Ok((number, self.buffer.len()))
     }
 
     fn head(&mut self, number: u64) -> io::Result<()> {
@@ -215,11 +220,25 @@ impl Journal {
         Ok(())
     }
 
-    fn take_turns(&mut self, kept: u64) {
+    fn take_turns(&mut self, kept: u64) -> io::Result<()> {
         let other = 1 - self.turn;
         if self.offset >= TURN && self.segments[other].newest <= kept {
+            self.wipe_unsure()?;
             (self.turn, self.offset) = (other, 0);
         }
+        Ok(())
+    }
+
+    /// A record that could not be synced may be in the file whole. Its number is given to the next one; where that
+    /// goes to the other file, both would be found.
+    fn wipe_unsure(&mut self) -> io::Result<()> {
+        let file = &self.segments[self.turn].file;
+        if self.unsure && file.metadata()?.len() > self.offset {
+            file.file().write_all_at(&[0; HEADER], self.offset)?;
+            file.sync_data()?;
+        }
+        self.unsure = false;
+        Ok(())
     }
 }
 
@@ -244,7 +263,7 @@ mod tests {
             buffer.extend_from_slice(text.as_bytes());
             Ok(())
         };
-        journal.append(kept, write).unwrap()
+        journal.append(kept, write).unwrap().0
     }
 
     fn texts(database: &Path, applied: u64) -> Vec<String> {
@@ -286,6 +305,25 @@ mod tests {
         assert_eq!(journal.turn, 0);
         let starts: Vec<String> = texts(&database, 2).iter().map(|text| text[..1].to_owned()).collect();
         assert_eq!(starts, ["3", "4", "5", "6"], "what is left of the first lap is not taken for new");
+    }
+
+    #[test]
+    fn a_record_that_could_not_be_synced_is_not_found_beside_the_one_that_took_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        let mut journal = Journal::open(&database, ID, 0, false).unwrap();
+        let large = "x".repeat(usize::try_from(TURN).unwrap() / 2);
+        for number in 1..=5 {
+            append(&mut journal, 0, &format!("{number}{large}"));
+        }
+        let (offset, next) = (journal.offset, journal.next);
+        append(&mut journal, 0, "6 failed");
+        // As after a sync that has failed: the record is there, and counts for nothing.
+        (journal.offset, journal.next, journal.unsure) = (offset, next, true);
+        append(&mut journal, 5, "6 again");
+        assert_eq!(journal.turn, 0);
+        append(&mut journal, 5, "7");
+        assert_eq!(texts(&database, 5), ["6 again", "7"]);
     }
 
     #[test]

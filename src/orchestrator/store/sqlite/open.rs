@@ -108,7 +108,7 @@ pub(super) fn take_in(records: Vec<Record>, saver: &mut Saver) -> Result<Option<
     let Some(newest) = records.last().map(|record| record.number) else { return Ok(None) };
     let mut waiting = VecDeque::new();
     for record in records {
-        work::queue(&mut waiting, Commit::read(&record.commit)?, record.number);
+        work::queue(&mut waiting, Commit::read(&record.commit)?, record.number, record.commit.len());
     }
     tables::take_in(saver, &waiting, &|| ())?;
     saver.sync()?;

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use rusqlite::{Connection, params};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, MAIN_DB, params};
 
 use crate::api::TaskId;
 use crate::orchestrator::store::clock::Millis;
@@ -47,6 +48,11 @@ impl Saver {
     /// Returns when what was committed is on disk.
     pub fn sync(&self) -> io::Result<()> {
         self.log.as_ref().map_or(Ok(()), Log::sync)
+    }
+
+    /// Takes the write-ahead log into the database and empties it; waits a little for readers.
+    pub fn take_log_in(&self) -> rusqlite::Result<()> {
+        self.connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::TRUNCATE).map(|_| ())
     }
 
     pub fn rollback(&mut self) {

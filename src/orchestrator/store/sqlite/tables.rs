@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::orchestrator::store::engine::{BackendError, NewRun};
 use crate::orchestrator::store::rules::RunState;
@@ -37,7 +37,7 @@ pub fn work(mut saver: Saver, backlog: &Arc<Backlog>) -> bool {
             }
             // Whoever is not there for the answer any more does not need it.
             Next::Insert(insert) => drop(insert.reply.send(self::insert(&mut saver, *insert.new))),
-            Next::End => return complete && saver.sync().is_ok(),
+            Next::End => return complete && finish(&saver),
         }
     }
 }
@@ -64,6 +64,15 @@ fn keep(saver: &Saver, backlog: &Backlog) {
             Err(error) => error!(%error, "could not sync the database; the journal grows meanwhile"),
         }
     }
+}
+
+/// Leaves a database file that is whole by itself. Gives whether all of it is on disk.
+fn finish(saver: &Saver) -> bool {
+    if let Err(error) = saver.take_log_in() {
+        // The next one to open it does.
+        warn!(%error, "could not take the write-ahead log into the database");
+    }
+    saver.sync().is_ok()
 }
 
 fn insert(saver: &mut Saver, new: NewRun) -> Result<RunState, BackendError> {

@@ -19,8 +19,9 @@ pub struct Work {
     pub alive: Option<Millis>,
     /// Number of the newest record in it.
     pub newest: u64,
-    /// Changes that went into it: a measure of its size.
-    pub rows: usize,
+    /// Changes that went into it, and one more for each KiB of them: a measure of the memory they take and of the
+    /// work they are.
+    pub size: usize,
 }
 
 #[derive(Debug, Default)]
@@ -38,15 +39,16 @@ pub struct RunWork {
 }
 
 /// Puts a commit behind those that are there: together with the last of them where they may be mixed. Gives the
-/// changes that it added.
-pub fn queue(waiting: &mut VecDeque<Work>, commit: Commit, number: u64) -> usize {
+/// size that it added, of which `bytes` is a part.
+pub fn queue(waiting: &mut VecDeque<Work>, commit: Commit, number: u64, bytes: usize) -> usize {
     if waiting.back().is_none_or(Work::is_closed) {
         waiting.push_back(Work::default());
     }
     let last = waiting.back_mut().expect("was put there if it was missing");
-    let before = last.rows;
+    let before = last.size;
     last.add(commit, number);
-    last.rows - before
+    last.size += bytes / 1024;
+    last.size - before
 }
 
 impl Work {
@@ -58,10 +60,10 @@ impl Work {
 
     fn add(&mut self, commit: Commit, number: u64) {
         for changes in commit.changes {
-            self.rows += changes.tasks.len() + changes.beats.len() + changes.attempts.len() + 1;
+            self.size += changes.tasks.len() + changes.beats.len() + changes.attempts.len() + 1;
             self.runs.entry(changes.run).or_default().add(changes);
         }
-        self.rows += commit.events.len();
+        self.size += commit.events.len();
         self.events.extend(commit.events);
         self.alive = commit.alive.or(self.alive);
         self.newest = number;
