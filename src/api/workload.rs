@@ -15,7 +15,7 @@ pub struct Workload {
     #[schema(min_length = 1, max_length = 64)]
     pub name: String,
     /// Wall time of one task, setup included, after which its process group is ended, seconds.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 604_800)]
     pub timeout_seconds: u64,
     #[serde(flatten)]
     pub kind: WorkloadKind,

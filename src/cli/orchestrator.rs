@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Context, Exit, Failure, View};
 use crate::api::RunId;
 use crate::client::{Secret, is_own_loopback};
+use crate::master::home::create_private_dir;
 use crate::orchestrator::auth::{KeyInfo, KeyringFile, run_key};
 use crate::orchestrator::storage::StorageTarget;
 use crate::orchestrator::store::{self, Durability, StoreTarget};
@@ -330,6 +331,7 @@ fn backup(file: &Path, context: &Context) -> Result<Exit, Failure> {
 
 fn restore(file: &Path, context: &Context) -> Result<Exit, Failure> {
     let database = database_path(&context.home);
+    create_private_dir(&context.home).map_err(Failure::infrastructure)?;
     store::restore_backup(file, &database)
         .with_context(|| format!("could not restore {}", database.display()))
         .map_err(Failure::infrastructure)?;

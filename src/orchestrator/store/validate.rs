@@ -12,6 +12,8 @@ use super::contract::StoreError;
 /// Tasks of one run.
 const MAX_TASKS: u64 = 1_000_000;
 const MAX_GROUPS: usize = 10_000;
+/// A week, as in configs.
+const MAX_TIMEOUT_SECONDS: u64 = 604_800;
 
 type Checked = Result<(), StoreError>;
 
@@ -49,7 +51,7 @@ pub(super) fn create_run(run: &CreateRun) -> Checked {
     range("max_failure_retries", run.max_failure_retries, 0, 99)?;
     range("pending_timeout_seconds", run.pending_timeout_seconds, 1, 604_800)?;
     length("workload.name", &run.workload.name, 1, 64)?;
-    check(run.workload.timeout_seconds > 0, || "`workload.timeout_seconds` must be at least 1".to_owned())?;
+    range("workload.timeout_seconds", run.workload.timeout_seconds, 1, MAX_TIMEOUT_SECONDS)?;
     if let WorkloadKind::Command(command) = &run.workload.kind {
         check(!command.command.is_empty(), || "`workload.command` must name a program".to_owned())?;
         check(command.repetitions > 0, || "`workload.repetitions` must be at least 1".to_owned())?;
