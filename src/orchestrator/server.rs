@@ -227,7 +227,9 @@ async fn sweep(app: Arc<App>) {
         }
         match app.store.sweep().await {
             Ok(swept) => app.metrics.leases_lost(swept.leases_lost),
-            Err(error) => tracing::error!(%error, "could not look for lost leases"),
+            Err(error) => {
+                tracing::error!(error = crate::cause_chain(&error), "could not look for lost leases")
+            }
         }
         match app.keyring.refresh(jiff::Timestamp::now()) {
             Ok(true) => {
@@ -235,7 +237,10 @@ async fn sweep(app: Arc<App>) {
                 tracing::info!("the admin key has changed");
             }
             Ok(false) => {}
-            Err(error) => tracing::error!(%error, "could not read the changed key file; the old keys stay"),
+            Err(error) => {
+                let error = crate::cause_chain(&error);
+                tracing::error!(error, "could not read the changed key file; the old keys stay");
+            }
         }
     }
 }

@@ -293,3 +293,101 @@ async fn a_large_run_that_has_ended_shows_its_state_and_its_last_events() {
         browser.until("document.querySelectorAll('.events li').length === 200");
     });
 }
+
+/// Makes `hold(TEXT)` keep back the next answer to a request that has the text in its address, until `release()`;
+/// `held` says whether one is. `sources` are the event streams that were opened since.
+const SLOW: &str = r#"(() => {
+  const [fetched, Source] = [window.fetch, window.EventSource];
+  let wanted = null;
+  window.held = false;
+  window.sources = [];
+  window.hold = (text) => (wanted = text);
+  window.fetch = async (path, options) => {
+    const holds = wanted !== null && path.includes(wanted);
+    if (holds) wanted = null;
+    const answer = await fetched(path, options);
+    if (holds) {
+      window.held = true;
+      await new Promise((release) => (window.release = release));
+      window.held = false;
+    }
+    return answer;
+  };
+  window.EventSource = class extends Source {
+    constructor(url) {
+      super(url);
+      sources.push(this);
+    }
+  };
+})()"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_loads_slowly_does_not_replace_the_one_chosen_after_it() {
+    let server = busy_server().await;
+    server.admin().create_run(&create("other", 1)).await.unwrap();
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    // Open streams, as run and whether it is open still.
+    let streams = "sources.map((one) => [one.url.match(/runs\\/(\\w+)/)[1], one.readyState !== 2])";
+    let heading = "document.querySelector('h1')?.textContent";
+    tokio::task::block_in_place(|| {
+        browser.open(&server.url("/"));
+        browser.until("document.querySelectorAll('.runs li').length === 2");
+        browser.evaluate(SLOW);
+        browser.evaluate("hold('/runs/demo/tasks'); location.hash = '#/runs/demo'");
+        browser.until("held");
+        browser.evaluate("location.hash = '#/runs/other'");
+        browser.until(&format!("{heading} === 'other'"));
+        assert_eq!(browser.evaluate(streams), json!([["demo", false], ["other", true]]));
+
+        browser.evaluate("release()");
+        // The page that was chosen goes on being made anew.
+        for _ in 0..2 {
+            browser.evaluate("document.querySelector('h1').id = 'old'");
+            browser.until("document.getElementById('old') === null");
+            assert_eq!(browser.evaluate(heading), json!("other"));
+        }
+        assert_eq!(browser.evaluate("document.querySelectorAll('.cell').length"), json!(1));
+        assert_eq!(browser.evaluate(streams), json!([["demo", false], ["other", true]]));
+        assert_eq!(browser.evaluate("document.getElementById('link').dataset.state"), json!("live"));
+
+        // What is left ends, in the middle of a look at the run too.
+        browser.evaluate("hold('/runs/other/hosts')");
+        browser.until("held");
+        browser.evaluate("location.hash = ''");
+        browser.until(&format!("{heading} === 'Runs'"));
+        browser.evaluate("release()");
+        assert_eq!(browser.evaluate(streams), json!([["demo", false], ["other", false]]));
+        browser.evaluate("hold('/runs/'); document.querySelector('.runs li').id = 'old'");
+        browser.until("document.getElementById('old') === null");
+        assert_eq!(browser.evaluate("held"), json!(false), "nobody asks for a run any more");
+        assert_eq!(browser.evaluate("document.getElementById('link').dataset.state"), json!("live"));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_loads_slowly_stays_out_of_the_dialog_of_the_next() {
+    let server = busy_server().await;
+    let Some(mut browser) = tokio::task::block_in_place(Browser::start) else { return };
+    let title = "document.getElementById('task-title')?.textContent";
+    tokio::task::block_in_place(|| {
+        browser.open(&server.url("/#/runs/demo"));
+        browser.until("document.querySelectorAll('.cell').length === 50");
+        browser.evaluate(SLOW);
+        for slow in ["/attempts", "/log"] {
+            browser.evaluate(&format!(
+                "hold('{slow}'); document.querySelector('[aria-label^=\"c7g 1:\"]').click()"
+            ));
+            browser.until("held");
+            browser.evaluate("document.querySelector('dialog').close()");
+            browser.evaluate("document.querySelector('[aria-label^=\"c7g 2:\"]').click()");
+            browser.until("document.querySelector('dialog h3 ~ pre, dialog p.soft') !== null");
+            browser.evaluate("release()");
+            // Whatever was to come has come once two more answers have.
+            browser.evaluate("fetch('/api/v1/runs').then(() => fetch('/api/v1/runs')).then(() => true)");
+            assert_eq!(browser.evaluate(title), json!("c7g 2"), "{slow}");
+            let logs = "document.querySelectorAll('dialog pre, dialog p.soft, dialog p.error').length";
+            assert_eq!(browser.evaluate(logs), json!(1), "{slow}");
+            browser.evaluate("document.querySelector('dialog').close()");
+        }
+    });
+}

@@ -53,15 +53,18 @@ impl<R: Read> Digested<R> {
 }
 
 impl<R: Read> Digested<R> {
+    /// Whether the reader below has given everything it was asked for. Its failure is told once.
+    pub(super) fn whole(&mut self) -> Result<(), BadArchive> {
+        self.failed.take().map_or(Ok(()), |failed| Err(BadArchive::Unreadable(failed)))
+    }
+
     /// Reads the rest; everything together must have this digest and size.
     pub fn finish_as(mut self, sha256: &str, size: u64) -> Result<(), BadArchive> {
         if self.failed.is_none() {
             // What fails here is kept like all failures.
             io::copy(&mut self, &mut io::sink()).ok();
         }
-        if let Some(failed) = self.failed {
-            return Err(BadArchive::Unreadable(failed));
-        }
+        self.whole()?;
         if self.size != size {
             return Err(BadArchive::Size { announced: size, found: self.size });
         }

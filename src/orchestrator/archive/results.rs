@@ -51,8 +51,8 @@ fn parts_of_task(mut attempts: Vec<StoredResult>) -> Vec<Part> {
 /// how many there were.
 ///
 /// # Errors
-/// Of `out`, of a storage that cannot be read now, or of a stored archive that changes while it is read. What was written before does not end as a
-/// gzip stream does.
+/// Of `out`, of a storage that cannot be read now ([`BadArchive::Unreadable`]), or of a stored archive that
+/// changes while it is read. What was written before does not end as a gzip stream does.
 pub fn write_results<R: Read>(
     parts: &[Part],
     mut open: impl FnMut(&str) -> io::Result<R>,
@@ -66,16 +66,20 @@ pub fn write_results<R: Read>(
             if !is_lost(&why) {
                 return Err(why);
             }
-            tracing::warn!(key = part.key, error = %why, "a stored result cannot be passed on");
+            let why = crate::cause_chain(&why);
+            tracing::warn!(key = part.key, error = why, "a stored result cannot be passed on");
             unreadable += 1;
-            let text = format!("this result could not be read from storage: {why}\n");
+            let text = format!("this result cannot be passed on: {why}\n");
             append(&mut builder, part, UNREADABLE, text.len() as u64, text.as_bytes())?;
             continue;
         }
         let mut packed = part.digested(&mut open)?;
-        walk(&mut packed, Layout::Task, Limits::TASK, |path, size, content| {
+        let walked = walk(&mut packed, Layout::Task, Limits::TASK, |path, size, content| {
             append(&mut builder, part, path, size, content)
-        })?;
+        });
+        // What the storage failed at is no fault of the archive.
+        packed.whole()?;
+        walked?;
         packed.finish_as(&part.sha256, part.size)?;
     }
     builder.into_inner()?.finish()?.flush()?;
@@ -86,9 +90,10 @@ impl Part {
     fn digested<R: Read>(
         &self,
         open: &mut impl FnMut(&str) -> io::Result<R>,
-    ) -> io::Result<Digested<io::Take<R>>> {
+    ) -> Result<Digested<io::Take<R>>, BadArchive> {
+        let stored = open(&self.key).map_err(BadArchive::Unreadable)?;
         // One byte more than announced is enough to know that there is more.
-        Ok(Digested::new(open(&self.key)?.take(self.size + 1)))
+        Ok(Digested::new(stored.take(self.size + 1)))
     }
 }
 
@@ -100,8 +105,8 @@ fn intact<R: Read>(part: &Part, open: &mut impl FnMut(&str) -> io::Result<R>) ->
 /// Whether another try would find the same; what cannot be reached now may be there later.
 fn is_lost(why: &BadArchive) -> bool {
     match why {
-        BadArchive::Broken(error) => error.kind() == io::ErrorKind::NotFound,
-        BadArchive::Unreadable(_) => false,
+        BadArchive::Unreadable(error) => error.kind() == io::ErrorKind::NotFound,
+        BadArchive::Broken(_) => false,
         _ => true,
     }
 }
@@ -183,7 +188,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap();
             let said = fs_err::read_to_string(folder.path().join("a-1/unreadable.txt")).unwrap();
-            assert!(said.contains("could not be read from storage"), "{said}");
+            assert!(said.contains("cannot be passed on: it"), "{said}");
             assert!(!folder.path().join("a-1/output.txt").exists());
             assert_eq!(fs_err::read(folder.path().join("a-2/output.txt")).unwrap(), b"hello");
         }
@@ -203,5 +208,49 @@ mod tests {
         };
         let refused = write_results(&parts(vec![accepted]), open, Vec::new()).unwrap_err();
         assert!(matches!(refused, BadArchive::Digest { .. } | BadArchive::Size { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_storage_that_fails_is_told_with_its_own_words() {
+        struct BreaksOff<'a>(&'a [u8], bool);
+        impl Read for BreaksOff<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(buffer)? {
+                    0 if self.1 => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the bucket hung up")),
+                    n => Ok(n),
+                }
+            }
+        }
+        let stored = pack(|builder| add(builder, "output.txt", tar::EntryType::Regular, b"hello"));
+        let mut accepted = result(1, 1, true);
+        (accepted.upload.sha256, accepted.upload.size) = digest_and_size(&stored);
+        let parts = parts(vec![accepted]);
+        // It cannot be opened, or breaks off, when it is looked at and when it is passed on.
+        for (fails_at, opens) in [(1, false), (1, true), (2, false), (2, true)] {
+            let mut reads = 0;
+            let open = |_: &str| {
+                reads += 1;
+                let fails = reads == fails_at;
+                if fails && !opens {
+                    return Err(io::Error::other("the bucket hung up"));
+                }
+                Ok(BreaksOff(if fails { &stored[..20] } else { &stored }, fails))
+            };
+            let refused = write_results(&parts, open, Vec::new()).unwrap_err();
+            assert!(matches!(refused, BadArchive::Unreadable(_)), "{fails_at} {opens}: {refused:?}");
+            assert_eq!(
+                crate::cause_chain(&refused),
+                "it could not be read where it is stored: the bucket hung up"
+            );
+        }
+        let gone = |_: &str| Err::<&[u8], _>(io::Error::new(io::ErrorKind::NotFound, "nothing is there"));
+        let mut packed = Vec::new();
+        assert_eq!(write_results(&parts, gone, &mut packed).unwrap(), 1);
+        let folder = tempfile::tempdir().unwrap();
+        unpack_into(&*packed, Layout::Run, Limits::RUN, folder.path()).unwrap();
+        assert_eq!(
+            fs_err::read_to_string(folder.path().join("a-1/unreadable.txt")).unwrap(),
+            "this result cannot be passed on: it could not be read where it is stored: nothing is there\n"
+        );
     }
 }

@@ -20,7 +20,7 @@ use crate::client::Secret;
 
 /// Shorter keys from the environment are refused: they can be guessed.
 const MIN_KEY_LENGTH: usize = 16;
-/// Retired keys are forgotten after this: no run key lives longer.
+/// Retired keys verify nothing after this, and are forgotten by the next that is retired.
 const RETIRED_DAYS: i64 = 30;
 
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +90,7 @@ impl KeyringFile {
         for key in self.keys.iter_mut().filter(|key| key.retired_at.is_none()) {
             key.retired_at = Some(now);
         }
-        let oldest = now.as_second() - RETIRED_DAYS * 86_400;
-        self.keys.retain(|key| key.retired_at.is_none_or(|at| at.as_second() > oldest));
+        self.keys.retain(|key| key.until().is_none_or(|until| now.as_second() < until));
         self.keys.push(StoredKey::make(now));
         self.save(home)?;
         Ok(self.active())
@@ -121,6 +120,11 @@ impl StoredKey {
     fn make(now: jiff::Timestamp) -> StoredKey {
         StoredKey { key: make_admin_key().expose().to_owned(), created_at: now, retired_at: None }
     }
+
+    /// When a retired key stops to verify run keys, epoch seconds.
+    fn until(&self) -> Option<i64> {
+        self.retired_at.map(|at| at.as_second() + RETIRED_DAYS * 86_400)
+    }
 }
 
 /// A new admin key: 256 random bits.
@@ -143,8 +147,15 @@ pub(in crate::orchestrator) fn write_private(path: &Path, content: &[u8]) -> std
 /// The keys as the server verifies with them.
 pub struct Keyring {
     keys: RwLock<Arc<Keys>>,
-    /// Home whose key file is watched, and which file it was when it was last read.
-    source: Option<(PathBuf, RwLock<Option<FileMark>>)>,
+    /// Home whose key file is watched, and what was seen there.
+    source: Option<(PathBuf, Mutex<Seen>)>,
+}
+
+struct Seen {
+    /// The file that the keys are of.
+    read: Option<FileMark>,
+    /// What could not be read, and was told: it is tried again without a word.
+    failed: Option<Option<FileMark>>,
 }
 
 /// The run key that a connection showed last. Runners show theirs with each request: it is verified with the first.
@@ -164,7 +175,13 @@ type FileMark = (SystemTime, u64);
 struct Keys {
     active: Secret,
     active_digest: [u8; 32],
-    signers: HashMap<String, Signer>,
+    verifiers: HashMap<String, Verifier>,
+}
+
+struct Verifier {
+    signer: Signer,
+    /// Epoch seconds; an active key has no end.
+    until: Option<i64>,
 }
 
 impl Keyring {
@@ -181,20 +198,32 @@ impl Keyring {
         // Marked before it is read: a change in between is then seen at the next look.
         let before = mark(home);
         let keys = RwLock::new(Arc::new(Keys::of_file(&KeyringFile::open(home, now)?)));
-        let seen = before.or_else(|| mark(home));
-        Ok(Keyring { keys, source: Some((home.to_owned(), RwLock::new(seen))) })
+        let seen = Seen { read: before.or_else(|| mark(home)), failed: None };
+        Ok(Keyring { keys, source: Some((home.to_owned(), Mutex::new(seen))) })
     }
 
     /// Reads the file again where it has changed. The flag says so.
+    ///
+    /// # Errors
+    /// Once for each state of the file that cannot be read; the keys stay, and it is tried again at each call.
     pub fn refresh(&self, now: jiff::Timestamp) -> Result<bool, KeyError> {
         let Some((home, seen)) = &self.source else { return Ok(false) };
+        let mut seen = seen.lock().expect("no holder of this lock panics");
         let found = mark(home);
-        if found == *seen.read().expect("no holder of this lock panics") {
+        if found == seen.read {
+            seen.failed = None;
             return Ok(false);
         }
-        let keys = Keys::of_file(&KeyringFile::open(home, now)?);
-        *self.keys.write().expect("no holder of this lock panics") = Arc::new(keys);
-        *seen.write().expect("no holder of this lock panics") = found;
+        let file = match KeyringFile::open(home, now) {
+            Ok(file) => file,
+            Err(_) if seen.failed == Some(found) => return Ok(false),
+            Err(error) => {
+                seen.failed = Some(found);
+                return Err(error);
+            }
+        };
+        *self.keys.write().expect("no holder of this lock panics") = Arc::new(Keys::of_file(&file));
+        *seen = Seen { read: found, failed: None };
         Ok(true)
     }
 
@@ -208,6 +237,7 @@ impl Keyring {
     }
 
     /// Verifies a run key, unless it is the one that the same connection showed before and nothing has changed.
+    /// Where its admin key is retired, it expires with that one at the latest.
     pub fn run_claims(&self, key: &str, shown: &Shown, now_s: i64) -> Result<RunClaims, BadKey> {
         let keys = self.current();
         let mut shown = shown.0.lock().expect("no holder of this lock panics");
@@ -219,8 +249,14 @@ impl Keyring {
             return Ok(known.claims.clone());
         }
         let parts = parse(key).ok_or(BadKey::Wrong)?;
-        let signer = keys.signers.get(parts.key_id).ok_or(BadKey::Wrong)?;
-        let claims = verify(&parts, signer, now_s)?;
+        let verifier = keys.verifiers.get(parts.key_id).ok_or(BadKey::Wrong)?;
+        let mut claims = verify(&parts, &verifier.signer, now_s)?;
+        if let Some(until) = verifier.until {
+            claims.expires = claims.expires.min(until);
+        }
+        if claims.expires <= now_s {
+            return Err(BadKey::Expired);
+        }
         *shown = Some(Verified { key: Secret::new(key), claims: claims.clone(), keys });
         Ok(claims)
     }
@@ -236,19 +272,17 @@ fn mark(home: &Path) -> Option<FileMark> {
 }
 
 impl Keys {
-    fn new(active: Secret, retired: &[Secret]) -> Keys {
-        let signers = retired.iter().chain([&active]).map(|key| (key_id(key), signer(key))).collect();
-        Keys { active_digest: Sha256::digest(active.expose()).into(), active, signers }
+    /// The retired keys with when each stops to verify.
+    fn new(active: Secret, retired: &[(Secret, i64)]) -> Keys {
+        let verifier = |key: &Secret, until| (key_id(key), Verifier { signer: signer(key), until });
+        let retired = retired.iter().map(|(key, until)| verifier(key, Some(*until)));
+        let verifiers = retired.chain([verifier(&active, None)]).collect();
+        Keys { active_digest: Sha256::digest(active.expose()).into(), active, verifiers }
     }
 
     fn of_file(file: &KeyringFile) -> Keys {
-        let retired: Vec<Secret> = file
-            .keys
-            .iter()
-            .filter(|key| key.retired_at.is_some())
-            .map(|key| Secret::new(&*key.key))
-            .collect();
-        Keys::new(file.active(), &retired)
+        let retired = |key: &StoredKey| Some((Secret::new(&*key.key), key.until()?));
+        Keys::new(file.active(), &file.keys.iter().filter_map(retired).collect::<Vec<_>>())
     }
 }
 
@@ -295,6 +329,52 @@ mod tests {
         fs_err::remove_file(KeyringFile::path(home.path())).unwrap();
         assert!(ring.refresh(now).unwrap());
         assert_eq!(claims(&key, now.as_second()), Err(BadKey::Wrong));
+    }
+
+    #[test]
+    fn a_retired_key_verifies_for_thirty_days_and_no_longer_whatever_its_run_keys_say() {
+        let home = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let ring = Keyring::open(home.path(), now).unwrap();
+        let far = now.as_second() + 400 * 86_400;
+        let of_retired = run_key(&ring.active(), &"r".parse().unwrap(), far);
+        KeyringFile::open(home.path(), now).unwrap().rotate(home.path(), now).unwrap();
+        assert!(ring.refresh(now).unwrap());
+        let of_active = run_key(&ring.active(), &"r".parse().unwrap(), far);
+
+        let end = now.as_second() + 30 * 86_400;
+        let shown = Shown::default();
+        let claims = ring.run_claims(of_retired.expose(), &shown, end - 1).unwrap();
+        assert_eq!(claims.expires, end);
+        for shown in [&shown, &Shown::default()] {
+            assert_eq!(ring.run_claims(of_retired.expose(), shown, end), Err(BadKey::Expired));
+        }
+        assert_eq!(ring.run_claims(of_active.expose(), &shown, end).unwrap().expires, far);
+    }
+
+    #[test]
+    fn a_key_file_that_cannot_be_read_is_told_once_for_each_of_its_states() {
+        let home = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let ring = Keyring::open(home.path(), now).unwrap();
+        let (key, path) = (ring.active(), KeyringFile::path(home.path()));
+        let whole = fs_err::read(&path).unwrap();
+        // Files may get the number of one that is gone, so each gets a time of its own.
+        let replace = |content: &[u8], second: u64| {
+            write_private(&path, content).unwrap();
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            std::fs::File::options().append(true).open(&path).unwrap().set_modified(at).unwrap();
+        };
+        for (second, broken) in [(1, &b"{"[..]), (2, b"[\n")] {
+            replace(broken, second);
+            let told = crate::cause_chain(&ring.refresh(now).unwrap_err());
+            assert!(told.contains("line") && told.contains("column"), "{told}");
+            assert!(!ring.refresh(now).unwrap());
+            assert_eq!(ring.active(), key, "the old keys stay");
+        }
+        replace(&whole, 3);
+        assert!(ring.refresh(now).unwrap());
+        assert!(!ring.refresh(now).unwrap());
     }
 
     #[test]

@@ -44,7 +44,7 @@ async function api(path, options = {}) {
   return answer;
 }
 
-const json = async (path) => (await api(path)).json();
+const json = async (path, signal) => (await api(path, { signal })).json();
 const post = (path) => api(path, { method: "POST", headers: { "x-csrf-token": csrf } });
 const clock = (at) => new Date(at).toLocaleTimeString([], { hour12: false });
 const words = (text) => text.replaceAll("_", " ");
@@ -107,49 +107,49 @@ function arrows(grid) {
   return grid;
 }
 
-// ---- pages: each returns what ends it
+// ---- pages: each ends, or stops loading, at its signal
 
-let leave = () => {};
+let leaving = new AbortController();
 
 async function route() {
-  leave();
-  leave = () => {};
+  leaving.abort();
+  leaving = new AbortController();
+  const signal = leaving.signal;
   const run = /^#\/runs\/([a-z0-9-]+)$/.exec(location.hash)?.[1];
   document.getElementById("crumbs").replaceChildren(...(run ? [h("li", { "aria-current": "page" }, run)] : []));
   document.title = run ? `${run} · bench` : "bench";
   try {
-    leave = run ? await runPage(run) : await runsPage();
+    await (run ? runPage(run, signal) : runsPage(signal));
   } catch (error) {
+    // Another page was chosen meanwhile.
+    if (signal.aborted) return;
+    leaving.abort();
     // An answer, if a refusal: the orchestrator is there.
     connection(error.status ? "live" : "lost");
     main.replaceChildren(h("p.empty", { role: "alert" }, error.message));
   }
 }
 
-/** Calls `refresh` again and again; one that fails is tried again. */
-function repeat(refresh, pause) {
-  let stopped = false;
+/** Calls `refresh` again and again, until the signal; one that fails is tried again. */
+function repeat(refresh, pause, signal) {
   let timer;
   const round = async () => {
     try {
       await refresh();
       if (link.dataset.state === "lost") connection("live");
     } catch {
-      if (!stopped) connection("lost");
+      if (!signal.aborted) connection("lost");
     }
-    if (!stopped) timer = setTimeout(round, pause);
+    if (!signal.aborted) timer = setTimeout(round, pause);
   };
   timer = setTimeout(round, pause);
-  return () => {
-    stopped = true;
-    clearTimeout(timer);
-  };
+  signal.addEventListener("abort", () => clearTimeout(timer));
 }
 
-async function runsPage() {
+async function runsPage(signal) {
   const list = h("ul.runs");
   const show = async () => {
-    const runs = await json("/runs");
+    const runs = await json("/runs", signal);
     const items = runs.map((run) => h("li", {}, h("a.card", { href: `#/runs/${run.run_id}` },
       h("span.row", {}, h("strong.mono", {}, run.run_id), chip(run.status),
         h("span.soft", {}, run.workload.name), h("span.soft.push", {}, ago(run.created_at))),
@@ -164,33 +164,25 @@ async function runsPage() {
   await show();
   main.replaceChildren(h("h1", {}, "Runs"), list);
   connection("live");
-  return repeat(show, REFRESH_MS);
+  repeat(show, REFRESH_MS, signal);
 }
 
-async function runPage(id) {
-  const run = await json(`/runs/${id}`);
-  const page = new RunPage(id);
+async function runPage(id, signal) {
+  const run = await json(`/runs/${id}`, signal);
+  const page = new RunPage(id, signal);
   // In this order: what happens while the tasks are read comes as events.
   await page.follow();
-  try {
-    await page.loadTasks();
-    page.build(run);
-    page.catchUp();
-    await page.refresh();
-  } catch (error) {
-    page.source.close();
-    throw error;
-  }
-  const stop = repeat(() => page.refresh(), REFRESH_MS);
-  return () => {
-    stop();
-    page.source.close();
-  };
+  await page.loadTasks();
+  page.build(run);
+  page.catchUp();
+  await page.refresh();
+  repeat(() => page.refresh(), REFRESH_MS, signal);
 }
 
 class RunPage {
-  constructor(id) {
+  constructor(id, signal) {
     this.id = id;
+    this.signal = signal;
     this.tasks = new Map();
     this.cells = new Map();
     this.counters = new Map();
@@ -198,10 +190,15 @@ class RunPage {
     this.pending = [];
   }
 
+  /** What the API says of this run, as long as its page is wanted. */
+  json(path) {
+    return json(`/runs/${this.id}${path}`, this.signal);
+  }
+
   async loadTasks() {
     this.outdated = false;
     for (let after = 0, page = []; after === 0 || page.length === 1000; after = page.at(-1).id) {
-      page = await json(`/runs/${this.id}/tasks?limit=1000&after=${after}`);
+      page = await this.json(`/tasks?limit=1000&after=${after}`);
       for (const task of page) {
         const known = this.tasks.get(task.id);
         if (known) this.paint(Object.assign(known, task));
@@ -291,22 +288,31 @@ class RunPage {
     button.disabled = true;
     this.problem.hidden = true;
     try {
-      this.showRun(await (await post(`/runs/${this.id}/stop`)).json());
+      const run = await (await post(`/runs/${this.id}/stop`)).json();
+      if (this.signal.aborted) return;
+      this.showRun(run);
       main.focus();
     } catch (error) {
+      if (this.signal.aborted) return;
       this.problem.hidden = false;
       this.problem.textContent = `The run could not be stopped: ${error.message}`;
-      await this.refresh().catch(() => connection("lost"));
+      await this.refreshOnce();
       this.head.querySelector("button")?.focus();
     }
   }
 
   async refresh() {
-    this.showRun(await json(`/runs/${this.id}`));
+    this.showRun(await this.json(""));
     if (this.outdated) await this.loadTasks();
-    for (const task of await json(`/runs/${this.id}/tasks?state=running`)) this.update(task);
-    this.showHosts(await json(`/runs/${this.id}/hosts`));
+    for (const task of await this.json("/tasks?state=running")) this.update(task);
+    this.showHosts(await this.json("/hosts"));
     this.showFailures();
+  }
+
+  async refreshOnce() {
+    await this.refresh().catch(() => {
+      if (!this.signal.aborted) connection("lost");
+    });
   }
 
   /** What failed and why, each a way to its log. Made anew only where it has changed, so that the focus stays. */
@@ -358,14 +364,14 @@ class RunPage {
     return item;
   }
 
-  /** Follows the events, from the last ones that are shown on. Resolves when the first connection stands, or fails. */
+  /** Follows the events, from the last ones that are shown on. Resolves when the first connection stands, or fails, or at the signal. */
   follow() {
     this.source = new EventSource(`/api/v1/runs/${this.id}/events?last=${EVENTS_SHOWN}`);
     this.source.addEventListener("end", () => {
       this.source.close();
       this.once(() => {
         connection("ended");
-        this.refresh().catch(() => connection("lost"));
+        this.refreshOnce();
       });
     });
     const kinds = [...Object.keys(STATE_AFTER), "run_created", "run_stopped", "run_finished", "task_uploaded",
@@ -374,6 +380,10 @@ class RunPage {
       this.source.addEventListener(kind, (message) => this.once(() => this.happened(JSON.parse(message.data))));
     }
     return new Promise((resolve) => {
+      this.signal.addEventListener("abort", () => {
+        this.source.close();
+        resolve();
+      });
       const seen = (state) => {
         connection(state);
         resolve();
@@ -414,19 +424,26 @@ class RunPage {
 
 // ---- one task
 
+let opening = new AbortController();
+
 async function showTask(id) {
+  // What is still loaded for another task is not for this one's dialog.
+  opening.abort();
+  opening = new AbortController();
+  const signal = opening.signal;
   const close = h("button.push", { type: "button", onclick: () => dialog.close() }, "Close");
   dialog.replaceChildren(h("div.row", {}, h("h2", { id: "task-title" }, "Task"), close));
   if (!dialog.open) dialog.showModal();
   try {
-    const [task, attempts] = await Promise.all([json(`/tasks/${id}`), json(`/tasks/${id}/attempts`)]);
+    const [task, attempts] =
+      await Promise.all([json(`/tasks/${id}`, signal), json(`/tasks/${id}/attempts`, signal)]);
     dialog.replaceChildren(
       h("div.row", {}, h("h2", { id: "task-title" }, `${task.alias} ${task.number}`), chip(task.state), close),
       facts(task), h("h3", {}, "Attempts"), ...attempts.map(attemptLine));
     close.focus();
-    await showLog(id);
+    await showLog(id, signal);
   } catch (error) {
-    dialog.append(h("p.error", { role: "alert" }, error.message));
+    if (!signal.aborted) dialog.append(h("p.error", { role: "alert" }, error.message));
   }
 }
 
@@ -445,14 +462,14 @@ function attemptLine(attempt) {
   return h("p", {}, parts.filter(Boolean).join(" "), attempt.accepted ? " ✓ accepted" : "");
 }
 
-async function showLog(id) {
+async function showLog(id, signal) {
   try {
-    const text = await (await api(`/tasks/${id}/log`)).text();
+    const text = await (await api(`/tasks/${id}/log`, { signal })).text();
     const log = h("pre", { tabindex: "0", "aria-label": "Log" }, text);
     dialog.append(h("h3", {}, "End of the log"), log);
     log.scrollTop = log.scrollHeight;
   } catch (error) {
-    if (error.status !== 404) throw error;
+    if (signal.aborted || error.status !== 404) throw error;
     dialog.append(h("p.soft", {}, "No log was uploaded."));
   }
 }

@@ -50,7 +50,8 @@ pub async fn download_results(
             }
             Err(error) => {
                 metrics.storage_failed();
-                tracing::warn!(run.id = %run, %error, "the results of a run could not be sent whole");
+                let cause = crate::cause_chain(&error);
+                tracing::warn!(run.id = %run, error = cause, "the results of a run could not be sent whole");
                 // Breaks the answer off, so that nobody takes it for complete.
                 drop(sender.blocking_send(Err(io::Error::other(error))));
             }

@@ -171,7 +171,7 @@ impl RunState {
             }
         }
         if !held.is_empty() {
-            let detail = format!("{} leases by {by} ms: the orchestrator was away", held.len());
+            let detail = format!("{} by {by} ms: the orchestrator was away", count(held.len(), "lease"));
             self.event(now, EventKind::LeasesExtended, None, Some(detail));
         }
     }
