@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Context, Exit, Failure, View};
 use crate::api::RunId;
 use crate::client::{Secret, is_own_loopback};
-use crate::master::home::create_private_dir;
 use crate::orchestrator::auth::{KeyInfo, KeyringFile, run_key};
 use crate::orchestrator::storage::StorageTarget;
 use crate::orchestrator::store::{self, Durability, StoreTarget};
@@ -98,7 +97,8 @@ enum KeyAction {
         #[arg(long)]
         reveal: bool,
     },
-    /// Make a new admin key; run keys of the old one stay valid until they expire
+    /// Make a new admin key, which masters need from now on; run keys of the old one stay valid until they expire, for
+    /// 30 days at most
     Rotate,
     /// Print a key that can only claim and report for one run
     RunKey {
@@ -331,7 +331,6 @@ fn backup(file: &Path, context: &Context) -> Result<Exit, Failure> {
 
 fn restore(file: &Path, context: &Context) -> Result<Exit, Failure> {
     let database = database_path(&context.home);
-    create_private_dir(&context.home).map_err(Failure::infrastructure)?;
     store::restore_backup(file, &database)
         .with_context(|| format!("could not restore {}", database.display()))
         .map_err(Failure::infrastructure)?;

@@ -71,6 +71,11 @@ async fn a_backup_taken_while_serving_can_be_restored() {
     f.claim(&id, claim("r2", "h", None)).await;
     assert!(matches!(restore_backup(&copy, &path(&f)), Err(OpenError::InUse { .. })));
     f.store.close().await;
+    let elsewhere = path(&f).with_file_name("new-home").join("orchestrator.db");
+    assert!(restore_backup(&path(&f).with_file_name("none.db"), &elsewhere).is_err());
+    assert!(!elsewhere.parent().unwrap().exists(), "nothing is made for what is no backup");
+    restore_backup(&copy, &elsewhere).unwrap();
+    check_backup(&elsewhere).unwrap();
     restore_backup(&copy, &path(&f)).unwrap();
     f.reopen().await;
     assert_eq!(f.store.run(&id).await.unwrap(), at_backup);

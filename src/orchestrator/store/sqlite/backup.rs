@@ -1,5 +1,6 @@
 //! Copies of the file while it serves, and back.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,6 +93,10 @@ pub fn check_backup(path: &Path) -> Result<(), OpenError> {
 /// kept beside it as `NAME.before-restore`.
 pub fn restore_backup(backup: &Path, database: &Path) -> Result<(), OpenError> {
     check_backup(backup)?;
+    if let Some(home) = database.parent() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
+        made.map_err(|cause| OpenError::File { path: home.to_owned(), cause })?;
+    }
     let _lock = lock::take(database)?;
     let name = |suffix: &str| {
         let mut name = database.as_os_str().to_owned();
