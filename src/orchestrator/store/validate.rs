@@ -12,8 +12,7 @@ use super::contract::StoreError;
 /// Tasks of one run.
 const MAX_TASKS: u64 = 1_000_000;
 const MAX_GROUPS: usize = 10_000;
-/// A week, as in configs.
-const MAX_TIMEOUT_SECONDS: u64 = 604_800;
+const WEEK_SECONDS: u32 = 604_800;
 
 type Checked = Result<(), StoreError>;
 
@@ -49,9 +48,9 @@ pub(super) fn create_run(run: &CreateRun) -> Checked {
     range("lease_seconds", run.lease_seconds, 1, 3600)?;
     range("max_attempts", run.max_attempts, 1, 100)?;
     range("max_failure_retries", run.max_failure_retries, 0, 99)?;
-    range("pending_timeout_seconds", run.pending_timeout_seconds, 1, 604_800)?;
+    range("pending_timeout_seconds", run.pending_timeout_seconds, 1, WEEK_SECONDS)?;
     length("workload.name", &run.workload.name, 1, 64)?;
-    range("workload.timeout_seconds", run.workload.timeout_seconds, 1, MAX_TIMEOUT_SECONDS)?;
+    range("workload.timeout_seconds", run.workload.timeout_seconds, 1, WEEK_SECONDS.into())?;
     if let WorkloadKind::Command(command) = &run.workload.kind {
         check(!command.command.is_empty(), || "`workload.command` must name a program".to_owned())?;
         check(command.repetitions > 0, || "`workload.repetitions` must be at least 1".to_owned())?;

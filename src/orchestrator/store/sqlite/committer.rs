@@ -28,24 +28,20 @@ impl Committer {
     /// Works until nobody can ask for anything any more.
     pub fn work(&mut self, jobs: mpsc::Receiver<Job>) {
         for Job { commit, reply } in jobs {
-            let added = self.commit(commit);
-            let outcome = added.map(|(commit, number, bytes, committed)| {
-                // First of all, so that whoever is told finds it.
-                self.backlog.add(commit, number, bytes);
-                committed
-            });
             // Whoever is not there for the answer any more does not need it.
-            drop(reply.send(outcome));
+            drop(reply.send(self.commit(commit)));
         }
     }
 
-    fn commit(&mut self, mut commit: Commit) -> Result<(Commit, u64, usize, Committed), BackendError> {
+    fn commit(&mut self, mut commit: Commit) -> Result<Committed, BackendError> {
         let kept = self.backlog.ready()?;
         let newest = commit.number_events(self.newest_event);
         let (number, bytes) = self.journal.append(kept, |buffer| commit.write(buffer))?;
+        // Before anybody is told, so that whoever is finds it.
+        self.backlog.add(commit, number, bytes);
         let newest_event = Some(newest).filter(|newest| *newest != self.newest_event);
         self.newest_event = newest;
-        Ok((commit, number, bytes, Committed { newest_event, wrote: true }))
+        Ok(Committed { newest_event, wrote: true })
     }
 }
 

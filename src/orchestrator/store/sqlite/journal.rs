@@ -182,8 +182,8 @@ impl Journal {
         })
     }
 
-    /// Appends one record and gives its number and its length in bytes. `kept` is the newest record that the tables have on disk. A record
-    /// that could not be written counts for nothing; the next one takes its place.
+    /// Appends one record and gives its number and its length in bytes. `kept` is the newest record that the tables
+    /// have on disk. A record that could not be written counts for nothing; the next one takes its place.
     pub fn append(
         &mut self,
         kept: u64,
