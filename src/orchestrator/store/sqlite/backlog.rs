@@ -21,8 +21,8 @@ use super::work::{self, Work};
 
 /// How long changes may wait for the tables: a task that is claimed, beaten and completed meanwhile is written once.
 const SOON: Duration = Duration::from_secs(1);
-/// With so much waiting (changes, and one more for each KiB of them) the tables take them in at once: what is written together is synced together, and
-/// commits wait for the disk meanwhile.
+/// With so much waiting (changes, and one more for each KiB of them) the tables take them in at once: what is written
+/// together is synced together, and commits wait for the disk meanwhile.
 const MANY: usize = 8192;
 /// With so much waiting commits wait for the tables: bounds memory to some tens of megabytes.
 const TOO_MANY: usize = 8 * MANY;
