@@ -11,6 +11,8 @@ use crate::load::{Pattern, Seen, create_run, quantile, round};
 use crate::server::{Kind, Server};
 
 const PACE: Duration = Duration::from_millis(200);
+/// From the creation of a run to its first claim: until the disk has it all. Hosts need longer to boot.
+const REST: Duration = Duration::from_secs(1);
 
 /// Measures of one kind, round by round.
 #[derive(Default)]
@@ -48,6 +50,7 @@ async fn measure(series: &mut Series, kind: Kind, clients: usize, pattern: Patte
         Kind::Bare => "bare".parse().expect("a run id"),
         _ => create_run(&server, effort.tasks).await,
     };
+    tokio::time::sleep(REST).await;
     let has_syncs = kind == Kind::Sqlite;
     let before = if has_syncs { server.metric("bench_store_commits_total").await } else { 0.0 };
     let seen = round(&server, &run, clients, pattern, effort.round).await;
