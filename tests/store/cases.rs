@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use bench::api::{
-    AttemptOutcome, CompleteRequest, Deadline, ErrorCode, EventKind, FailKind, HostEvent, HostStage,
-    RunStatus, RunnerState, TaskState,
+    AttemptOutcome, CompleteRequest, CreateRun, Deadline, ErrorCode, EventKind, FailKind, HostEvent,
+    HostStage, RunStatus, RunnerState, TaskState,
 };
 use bench::orchestrator::store::{Claimed, Scope, TaskPage};
 
@@ -99,6 +99,34 @@ pub async fn a_task_goes_through_its_life(f: Fixture) {
     assert!(results[0].accepted);
     assert_eq!((results[0].alias.as_str(), results[0].number, results[0].attempt), ("a", 1, 1));
     assert_eq!(results[0].upload, upload('a', true));
+    assert_eq!(f.store.newest_upload(task.id).await.unwrap(), Some(upload('a', true)));
+    assert_eq!(f.store.newest_upload(task.id + 1).await.unwrap(), None);
+}
+
+pub async fn a_run_that_is_created_several_times_at_once_is_created_once(f: Fixture) {
+    let (same, other) = (run("r1", &[("a", 20_000)]), run("r1", &[("a", 1)]));
+    let create = |run: &CreateRun| f.store.create_run(run.clone());
+    let (first, again, other) = tokio::join!(create(&same), create(&same), create(&other));
+    let (first, again) = (first.unwrap(), again.unwrap());
+    assert_eq!((first.1, again.1), (true, false));
+    assert_eq!(first.0, again.0);
+    assert_eq!(refusal(other), ErrorCode::RunConflict);
+}
+
+pub async fn a_claim_of_any_alias_gets_the_next_task_of_a_thousand_groups(f: Fixture) {
+    let aliases: Vec<String> = (0..1000).map(|number| format!("a{number}")).collect();
+    let groups: Vec<(&str, u32)> = aliases.iter().map(|alias| (alias.as_str(), 10)).collect();
+    let id = f.create(&run("r1", &groups)).await;
+    let mut before = None;
+    for number in 0..30 {
+        let (task, _) = f.claim(&id, claim(&format!("r{number}"), "h", None)).await;
+        assert!(before.is_none_or(|before| task.id == before + 1), "{before:?}, then {}", task.id);
+        before = Some(task.id);
+    }
+    // Of one alias all are found, few as are fetched at a time.
+    for number in 30..39 {
+        f.claim(&id, claim(&format!("r{number}"), "h", Some("a7"))).await;
+    }
 }
 
 pub async fn a_claim_asked_again_gives_the_same_lease(f: Fixture) {

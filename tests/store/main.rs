@@ -30,6 +30,8 @@ macro_rules! on_every_database {
 
 on_every_database!(
     create_is_idempotent_and_conflicts_are_refused,
+    a_run_that_is_created_several_times_at_once_is_created_once,
+    a_claim_of_any_alias_gets_the_next_task_of_a_thousand_groups,
     specifications_out_of_range_are_refused,
     a_task_goes_through_its_life,
     a_claim_asked_again_gives_the_same_lease,

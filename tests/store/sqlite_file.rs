@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bench::api::{FailKind, RunId};
+use bench::api::{ErrorCode, FailKind, RunId};
 use bench::orchestrator::store::{
     Claimed, Durability, OpenError, Options, StoreError, StoreTarget, backup_database, check_backup, open,
     restore_backup,
 };
 
-use crate::fixture::{Fixture, claim, run};
+use crate::fixture::{Fixture, claim, refusal, run};
 
 fn path(f: &Fixture) -> std::path::PathBuf {
     match &f.target {
@@ -290,4 +290,38 @@ async fn callers_on_several_threads_all_get_their_answers() {
         tokio::time::timeout(std::time::Duration::from_secs(120), all).await.expect("an answer to each");
     assert_eq!(done.into_iter().map(Result::unwrap).sum::<u32>(), TASKS);
     assert_eq!(f.store.run(&id).await.unwrap().tasks.completed, u64::from(TASKS));
+}
+
+/// Enough for the tables to be busy for a good part of a second.
+const MANY_TASKS: u32 = 300_000;
+
+#[tokio::test]
+async fn nobody_waits_while_a_large_run_is_created() {
+    let f = Fixture::sqlite().await;
+    let small = f.create(&run("small", &[("a", 10)])).await;
+    let (task, lease) = f.claim(&small, claim("r1", "h1", None)).await;
+    let store = f.store.clone();
+    let creating = tokio::spawn(async move { store.create_run(run("large", &[("a", MANY_TASKS)])).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    f.claim(&small, claim("r2", "h2", None)).await;
+    f.complete(task.id, lease.fence).await.unwrap();
+    assert!(!creating.is_finished(), "took no longer than a claim");
+    let (view, new) = creating.await.unwrap().unwrap();
+    assert_eq!((view.tasks.pending, new), (u64::from(MANY_TASKS), true));
+    f.claim(&view.run_id, claim("r3", "h3", None)).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_large_run_is_heard_while_the_tables_write_it() {
+    let f = Fixture::sqlite().await;
+    let id = f.create(&run("large", &[("a", MANY_TASKS)])).await;
+    let (task, lease) = f.claim(&id, claim("r1", "h1", None)).await;
+    f.store.stop_run(&id).await.unwrap();
+    let (store, run) = (f.store.clone(), id.clone());
+    let listing = tokio::spawn(async move { store.run(&run).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(refusal(f.beat(task.id, lease.fence).await), ErrorCode::RunEnded);
+    assert_eq!(f.store.claim(&id, claim("r1", "h1", None)).await.unwrap(), Claimed::Done);
+    assert!(!listing.is_finished(), "took no longer than a heartbeat");
+    assert_eq!(listing.await.unwrap().unwrap().tasks.cancelled, u64::from(MANY_TASKS));
 }

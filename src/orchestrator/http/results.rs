@@ -123,11 +123,10 @@ pub async fn show_log(
         return Err(Refusal::bad_request(format!("`bytes` is 1 to {MAX_LOG_BYTES}")));
     }
     let missing = || Refusal::new(ErrorCode::NotFound, "no attempt of this task has uploaded a log");
-    let view = app.store.task(task).await?;
-    let results = app.store.results(&view.run_id).await?;
-    let own = results.into_iter().filter(|result| result.task_id == task && result.upload.verified);
-    let newest = own.max_by_key(|result| result.attempt).ok_or_else(missing)?;
-    let archive = app.storage.read(&newest.upload.key).await?;
+    // Tells a task that is not there.
+    app.store.task(task).await?;
+    let newest = app.store.newest_upload(task).await?.ok_or_else(missing)?;
+    let archive = app.storage.read(&newest.key).await?;
     let tail = tokio::task::spawn_blocking(move || archive::log_tail(archive, bytes));
     let tail = tail.await.map_err(Refusal::internal)?.map_err(Refusal::internal)?.ok_or_else(missing)?;
     let headers = [

@@ -167,6 +167,8 @@ pub trait Store: Send + Sync + 'static {
     async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError>;
     async fn hosts(&self, run: &RunId) -> Result<Vec<HostView>, StoreError>;
     async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError>;
+    /// The verified upload of the task's newest ended attempt that has one.
+    async fn newest_upload(&self, task: TaskId) -> Result<Option<Upload>, StoreError>;
     /// Events with a `seq` greater than `after`, ascending; of every run where `run` is `None`.
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
     /// The `after` with which [`Store::events`] begins `count` (at least 1) events before the end of the run's; 0 where it has

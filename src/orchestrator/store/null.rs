@@ -223,6 +223,10 @@ impl Store for NullStore {
         Ok(Vec::new())
     }
 
+    async fn newest_upload(&self, _task: TaskId) -> Result<Option<Upload>, StoreError> {
+        Ok(None)
+    }
+
     async fn events(&self, _run: Option<&RunId>, _after: i64, _limit: u32) -> Result<Vec<Event>, StoreError> {
         Ok(Vec::new())
     }

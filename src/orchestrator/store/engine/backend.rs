@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::api::{AttemptView, CreateRun, Event, RunId, RunView, TaskCounts, TaskId, TaskView};
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
+use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage, Upload};
 use crate::orchestrator::store::rules::{Changes, RunKey, RunState, TaskRow};
 
 use super::State;
@@ -46,6 +46,14 @@ pub enum Commit {
     UnderWay(oneshot::Receiver<Result<Committed, BackendError>>),
 }
 
+/// A run that is being inserted.
+pub enum Insertion {
+    /// It becomes visible with the commit.
+    Done(Box<RunState>),
+    /// It goes on by itself, and is durable once it has come. Commits do not wait for it.
+    UnderWay(oneshot::Receiver<Result<Box<RunState>, BackendError>>),
+}
+
 /// The writing side. Calls come from one place, in the order: `begin`, any loads and saves, then `commit`
 /// or `rollback`.
 pub trait Backend {
@@ -68,8 +76,8 @@ pub trait Backend {
         from: TaskId,
         limit: u32,
     ) -> Result<Vec<TaskRow>, BackendError>;
-    /// Inserts the run with its groups and tasks.
-    async fn insert_run(&mut self, new: NewRun) -> Result<RunState, BackendError>;
+    /// Inserts the run with its groups and tasks. Called again only when the one before has come.
+    async fn insert_run(&mut self, new: NewRun) -> Result<Insertion, BackendError>;
     /// Writes the changes, now or with the commit.
     async fn save(&mut self, changes: Changes) -> Result<(), BackendError>;
     /// When an orchestrator was last alive on this database.
@@ -90,6 +98,7 @@ pub trait Reader: Send + Sync + 'static {
     async fn tasks(&self, run: &RunId, page: TaskPage) -> Result<Vec<TaskView>, StoreError>;
     async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptView>, StoreError>;
     async fn results(&self, run: &RunId) -> Result<Vec<StoredResult>, StoreError>;
+    async fn newest_upload(&self, task: TaskId) -> Result<Option<Upload>, StoreError>;
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError>;
     async fn before_latest(&self, run: &RunId, count: u32) -> Result<i64, StoreError>;
     async fn totals(&self) -> Result<TaskCounts, StoreError>;

@@ -4,18 +4,14 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use crate::api::{ClaimRequest, CreateRun, ErrorCode, RunId, RunView, Settled, TaskId};
+use crate::api::{ClaimRequest, ErrorCode, RunId, RunView, Settled, TaskId};
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
 use crate::orchestrator::store::rules::{RunKey, RunState, Take};
 
-use super::backend::{Backend, BackendError, FindRun, NewRun};
+use super::backend::{Backend, BackendError, FindRun};
 use super::command::{Call, Command, Reply, Rows, send};
 use super::writer::{OTHERS_ARE_THERE_MS, Writer};
-
-/// Pending tasks fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
-/// some tens of kilobytes in memory.
-const FETCH: u32 = 512;
 
 /// `Ok(Err(..))` is a refusal, which concerns one caller; `Err(..)` concerns the whole batch.
 type Outcome<T> = Result<Result<T, StoreError>, BackendError>;
@@ -23,10 +19,7 @@ type Outcome<T> = Result<Result<T, StoreError>, BackendError>;
 impl<B: Backend> Writer<B> {
     pub(super) async fn carry_out(&mut self, command: Command) -> Result<(), BackendError> {
         match command {
-            Command::CreateRun { run, spec, reply } => {
-                let answer = self.create_run(run, spec).await;
-                self.answer(reply, answer)
-            }
+            Command::CreateRun { run, spec, reply } => self.create_run(run, spec, reply).await,
             Command::StopRun { run, reply } => {
                 let answer = self.stop_run(&run).await;
                 self.answer(reply, answer)
@@ -65,7 +58,7 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Answers with what holds once everything in memory is durable.
-    fn answer<T>(&self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
+    pub(super) fn answer<T>(&self, reply: Reply<T>, outcome: Outcome<T>) -> Result<(), BackendError> {
         let mut state = self.state();
         match outcome {
             Ok(answer) => {
@@ -103,24 +96,6 @@ impl<B: Backend> Writer<B> {
     pub(super) fn demand_commit(&mut self) {
         self.state().demand_commit();
         self.with_beats = true;
-    }
-
-    async fn create_run(&mut self, run: Box<CreateRun>, spec: String) -> Outcome<(RunView, bool)> {
-        if let Some(key) = self.find_run(&run.run_id).await? {
-            let known = |run: &RunState| (run.row.spec == spec).then(|| run.view());
-            if let Some(view) = known(self.state().run(key)) {
-                return Ok(Ok((view, false)));
-            }
-            let why = format!("the run `{}` exists with another specification", run.run_id);
-            return Ok(Err(StoreError::refused(ErrorCode::RunConflict, why)));
-        }
-        let now = self.clock.now_ms();
-        let state = self.backend.insert_run(NewRun { run, spec, now }).await?;
-        // While no run is under way nothing is noted: the time until now does not count as away.
-        self.backend.save_alive(now).await?;
-        let view = state.view();
-        self.state().insert(state);
-        Ok(Ok((view, true)))
     }
 
     async fn stop_run(&mut self, id: &RunId) -> Outcome<RunView> {
@@ -217,13 +192,13 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn fetch(&mut self, key: RunKey, group: usize) -> Result<(), BackendError> {
-        let from = {
+        let (from, limit) = {
             let mut state = self.state();
-            let group = &state.run(key).groups[group];
-            group.fetched_to.max(group.head)
+            let run = state.run(key);
+            (run.groups[group].fetched_to.max(run.groups[group].head), run.fetch_size())
         };
-        let rows = self.backend.load_pending(key, group, from, FETCH).await?;
-        let done = rows.len() < FETCH as usize;
+        let rows = self.backend.load_pending(key, group, from, limit).await?;
+        let done = rows.len() < limit as usize;
         self.state().run(key).refill(group, rows, done);
         Ok(())
     }
@@ -270,7 +245,7 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    async fn find_run(&mut self, id: &RunId) -> Result<Option<RunKey>, BackendError> {
+    pub(super) async fn find_run(&mut self, id: &RunId) -> Result<Option<RunKey>, BackendError> {
         let loaded = self.state().key_of(id);
         if loaded.is_some() {
             return Ok(loaded);

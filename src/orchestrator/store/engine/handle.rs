@@ -328,6 +328,10 @@ impl Store for Engine {
         self.saved().await?.results(run).await
     }
 
+    async fn newest_upload(&self, task: TaskId) -> Result<Option<Upload>, StoreError> {
+        self.saved().await?.newest_upload(task).await
+    }
+
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.saved().await?.events(run, after, limit).await
     }

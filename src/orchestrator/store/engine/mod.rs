@@ -15,19 +15,20 @@
 //! allows no such overlap: there every call is a command, and a batch begins, is carried out, committed and answered
 //! before the next.
 //!
-//! Five parts: [`handle`] (what implements `Store`), [`writer`] (the loop), [`carry`] (one command), [`state`] (the
-//! rows) and [`batch`] (answers that wait).
+//! Six parts: [`handle`] (what implements `Store`), [`writer`] (the loop), [`carry`] (one command), [`create`] (runs),
+//! [`state`] (the rows) and [`batch`] (answers that wait).
 
 mod backend;
 mod batch;
 mod carry;
 mod command;
+mod create;
 mod handle;
 mod state;
 mod take_up;
 mod writer;
 
-pub use backend::{Backend, BackendError, Commit, Committed, FindRun, NewRun, Reader};
+pub use backend::{Backend, BackendError, Commit, Committed, FindRun, Insertion, NewRun, Reader};
 pub use handle::Parts;
 pub use state::State;
 pub use writer::Outlets;

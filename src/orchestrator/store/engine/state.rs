@@ -97,7 +97,10 @@ impl State {
         if run.dirty.is_empty() {
             self.touched.remove(&key);
         }
-        self.visitors.extend(changes.tasks.iter().chain(&changes.beats).map(|task| (key, task.id)));
+        // What the end of a run took from its runners stays with it: they ask about it once more.
+        if !run.row.status.is_final() {
+            self.visitors.extend(changes.tasks.iter().chain(&changes.beats).map(|task| (key, task.id)));
+        }
         changes
     }
 
@@ -185,14 +188,19 @@ impl State {
         self.visitors.push((key, task));
     }
 
-    /// Forgets what the batch needed and the next one will not: looked-at rows and runs that ended.
-    pub fn tidy(&mut self) {
+    /// Forgets what the batch needed and the next one will not: looked-at rows, and runs that ended at `ended_by` or
+    /// before.
+    pub fn tidy(&mut self, ended_by: Millis) {
         for (key, task) in std::mem::take(&mut self.visitors) {
             if let Some(run) = self.runs.get_mut(&key) {
                 run.let_go(task);
             }
         }
-        let ended = |run: &&RunState| run.row.status.is_final() && run.dirty.is_empty();
+        let ended = |run: &&RunState| {
+            run.row.status.is_final()
+                && run.dirty.is_empty()
+                && run.row.finished_at.is_none_or(|finished| finished <= ended_by)
+        };
         let ended: Vec<RunKey> = self.runs.values().filter(ended).map(|run| run.row.key).collect();
         for key in ended {
             self.remove(key);

@@ -8,12 +8,13 @@ use tracing::error;
 
 use crate::orchestrator::store::clock::{Clock, Millis};
 use crate::orchestrator::store::contract::StoreError;
-use crate::orchestrator::store::rules::{Changes, Take};
+use crate::orchestrator::store::rules::{Changes, RunState, Take};
 use crate::orchestrator::store::stats::{StoreStats, count};
 
 use super::backend::{Backend, BackendError, Commit, Committed};
 use super::batch::{Batch, BatchFailed};
 use super::command::Command;
+use super::create::Creations;
 use super::state::State;
 
 /// Commands taken at a time: bounds the memory of a batch and the wait of its first caller.
@@ -23,6 +24,9 @@ const WORTH_A_SYNC: usize = 48;
 /// How long a heartbeat may stay unsaved: well below the shortest beat, and long enough that most rows that
 /// were beaten are saved together with something else.
 const BEATS_WAIT: Duration = Duration::from_millis(100);
+/// How long a run that ended stays in memory: its runners hear of the end with their next calls, and would have to wait
+/// for the tables, which may be busy with its many tasks.
+const ENDED_STAY_MS: Millis = 60_000;
 /// Whoever was alive this long ago is taken to be alive still: orchestrators note it once a second.
 pub(super) const OTHERS_ARE_THERE_MS: Millis = 3000;
 
@@ -44,6 +48,7 @@ pub struct Writer<B> {
     /// The next commit takes heartbeats, too.
     pub(super) with_beats: bool,
     under_way: Option<UnderWay>,
+    pub(super) creations: Creations,
     /// How often everything was given up.
     failures: u64,
     queue_changed: bool,
@@ -87,6 +92,7 @@ struct HandedOver {
 /// What the loop has to turn to.
 enum Next {
     Landed(Result<Committed, BackendError>),
+    Created(Result<Box<RunState>, BackendError>),
     Commands,
     Beats,
     /// A handler has changed something by itself.
@@ -111,6 +117,7 @@ impl<B: Backend> Writer<B> {
             outlets,
             with_beats: false,
             under_way: None,
+            creations: Creations::default(),
             failures: 0,
             queue_changed: false,
             last_sweep: None,
@@ -139,6 +146,7 @@ impl<B: Backend> Writer<B> {
         while close.is_none() {
             match self.next(&mut commands, &mut batch).await {
                 Next::Landed(outcome) => self.landed(outcome).await,
+                Next::Created(made) => self.take_created(made).await,
                 Next::Commands => close = self.take_batch(&mut batch).await,
                 Next::Beats => self.state().demand_commit(),
                 Next::News => {}
@@ -156,6 +164,10 @@ impl<B: Backend> Writer<B> {
             }
         }
         commands.close();
+        while self.creations.is_under_way() {
+            let made = self.creations.come().await;
+            self.take_created(made).await;
+        }
         self.state().batches.end();
         if !B::SHARED {
             self.demand_commit();
@@ -175,10 +187,11 @@ impl<B: Backend> Writer<B> {
     ) -> Next {
         let beats_since = self.state().beats_since.filter(|_| self.under_way.is_none());
         let beats_at = beats_since.map(|since| since + BEATS_WAIT);
-        let under_way = &mut self.under_way;
+        let (under_way, creations) = (&mut self.under_way, &mut self.creations);
         tokio::select! {
             biased;
             outcome = landing(under_way), if under_way.is_some() => Next::Landed(outcome),
+            made = creations.come() => Next::Created(made),
             got = commands.recv_many(batch, MAX_BATCH) => if got == 0 { Next::End } else { Next::Commands },
             () = tokio::time::sleep_until(beats_at.unwrap_or_else(Instant::now).into()), if beats_at.is_some() => {
                 Next::Beats
@@ -229,6 +242,12 @@ impl<B: Backend> Writer<B> {
         close
     }
 
+    async fn take_created(&mut self, made: Result<Box<RunState>, BackendError>) {
+        if let Err(cause) = self.created(made).await {
+            self.give_up(cause).await;
+        }
+    }
+
     async fn carry_out_all(&mut self, batch: &mut Vec<Command>) -> Result<(), BackendError> {
         self.begin().await?;
         self.state().batches.in_turn = B::SHARED;
@@ -257,9 +276,14 @@ impl<B: Backend> Writer<B> {
         let mut state = self.state();
         let due = state.is_due();
         if !due {
-            state.tidy();
+            state.tidy(self.ended_by());
         }
         !due
+    }
+
+    /// Runs that ended by then are not asked for much any more.
+    fn ended_by(&self) -> Millis {
+        if B::SHARED { Millis::MAX } else { self.clock.now_ms() - ENDED_STAY_MS }
     }
 
     /// Starts the commit of everything that is unsaved.
@@ -311,7 +335,7 @@ impl<B: Backend> Writer<B> {
             let mut state = self.state();
             state.batches.landed();
             state.unsaved_beats = state.beats_since.is_some();
-            state.tidy();
+            state.tidy(self.ended_by());
         }
         self.publish(committed, handed_over.queue_changed);
         handed_over.batch.land(Ok(()));

@@ -6,7 +6,9 @@ use futures::SinkExt;
 use crate::api::TaskId;
 use crate::orchestrator::store::Durability;
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::engine::{Backend, BackendError, Commit, Committed, FindRun, NewRun, State};
+use crate::orchestrator::store::engine::{
+    Backend, BackendError, Commit, Committed, FindRun, Insertion, NewRun, State,
+};
 use crate::orchestrator::store::order::interleaved;
 use crate::orchestrator::store::rules::{Changes, GroupRow, RunKey, RunNews, RunState, TaskRow};
 use crate::orchestrator::store::words::Word;
@@ -238,7 +240,7 @@ impl Backend for PostgresBackend {
         Ok(found.into_iter().map(TaskRow::from).collect())
     }
 
-    async fn insert_run(&mut self, new: NewRun) -> Result<RunState, BackendError> {
+    async fn insert_run(&mut self, new: NewRun) -> Result<Insertion, BackendError> {
         let total: u32 = new.run.tasks.iter().map(|group| group.count).sum();
         let (key, first) = (self.turn.next_run, self.turn.next_task);
         self.turn.next_run += 1;
@@ -267,7 +269,7 @@ impl Backend for PostgresBackend {
         }
         sink.send(Bytes::from(chunk)).await?;
         sink.finish().await?;
-        Ok(run)
+        Ok(Insertion::Done(run.into()))
     }
 
     async fn save(&mut self, changes: Changes) -> Result<(), BackendError> {

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::api::{AttemptView, ErrorCode, Event, RunId, RunView, TaskCounts, TaskId, TaskView};
 use crate::orchestrator::store::Durability;
-use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
+use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage, Upload};
 use crate::orchestrator::store::engine::{BackendError, Reader};
 use crate::orchestrator::store::rules::{AttemptRow, GroupRow, RunRow, RunState, TaskRow};
 use crate::orchestrator::store::view::{
@@ -143,6 +143,14 @@ impl Reader for PostgresReader {
             stored_result(found.alias, found.number, AttemptRow::from(found.attempt))
         };
         Ok(found.into_iter().filter_map(stored).collect())
+    }
+
+    async fn newest_upload(&self, task: TaskId) -> Read<Option<Upload>> {
+        let session = self.session().await?;
+        let sql = "SELECT to_json(a)::text FROM attempts a WHERE task = $1 AND upload_verified \
+                   ORDER BY attempt DESC LIMIT 1";
+        let newest = failing(session.json::<rows::Attempt>(sql, &[&task]).await)?;
+        Ok(newest.into_iter().next().and_then(|attempt| AttemptRow::from(attempt).upload))
     }
 
     async fn events(&self, run: Option<&RunId>, after: i64, limit: u32) -> Read<Vec<Event>> {

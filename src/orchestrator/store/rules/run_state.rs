@@ -9,8 +9,14 @@ use super::rows::{GroupRow, HostRow, Keyed, Name, Named, NewEvent, RunRow, Runne
 use crate::api::{Alias, EventKind, TaskCounts, TaskId, TaskState};
 use crate::orchestrator::store::clock::Millis;
 
-/// With fewer pending tasks in memory more of a group are fetched: as many as are claimed while one commit is under way.
-const FEW: usize = 256;
+/// Pending tasks of a group fetched at a time: a full batch of claims needs a few fetches, and a waiting queue holds
+/// some tens of kilobytes in memory.
+const FETCH: u32 = 512;
+/// Groups for which that holds. With more of them fewer are fetched of each: a claim without an alias needs the next
+/// task of every group.
+const FETCH_GROUPS: u32 = 8;
+/// Fewer than these are not worth a fetch.
+const FETCH_LEAST: u32 = 8;
 
 /// One run in memory: all its groups, hosts and runners, every task that is handed out, and some others.
 #[derive(Debug)]
@@ -182,6 +188,12 @@ impl RunState {
         }
     }
 
+    /// How many pending tasks of a group are fetched at a time; with fewer than half of them in memory more are.
+    pub fn fetch_size(&self) -> u32 {
+        let groups = u32::try_from(self.groups.len()).unwrap_or(u32::MAX).max(1);
+        (FETCH * FETCH_GROUPS / groups).clamp(FETCH_LEAST, FETCH)
+    }
+
     pub fn owns(&self, task: TaskId) -> bool {
         (self.row.first_task..self.row.first_task + TaskId::from(self.row.total)).contains(&task)
     }
@@ -216,13 +228,15 @@ impl RunState {
         let task = self.tasks.row_mut(id);
         let from = std::mem::replace(&mut task.state, to);
         let index = task.group;
+        // As many as are claimed while one commit is under way.
+        let few = self.fetch_size() as usize / 2;
         let group = &mut self.groups[index];
         *count_of(&mut group.counts, from) -= 1;
         *count_of(&mut group.counts, to) += 1;
         if from == TaskState::Pending {
             group.queue.remove(&id);
             group.head = group.head.max(id + 1).min(group.queue.first().copied().unwrap_or(TaskId::MAX));
-            if group.queue.len() < FEW && group.fetched_to != TaskId::MAX {
+            if group.queue.len() < few && group.fetched_to != TaskId::MAX {
                 self.low.insert(index);
             }
         }

@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::api::TaskId;
 use crate::orchestrator::store::clock::Millis;
-use crate::orchestrator::store::engine::{Backend, BackendError, Commit, Committed, FindRun, NewRun, State};
+use crate::orchestrator::store::engine::{
+    Backend, BackendError, Commit, Committed, FindRun, Insertion, NewRun, State,
+};
 use crate::orchestrator::store::rules::{Changes, RunKey, RunState, TaskRow};
 
 use super::backlog::{Backlog, Insert};
@@ -94,10 +96,10 @@ impl Backend for SqliteBackend {
         Ok(found.collect::<rusqlite::Result<_>>()?)
     }
 
-    async fn insert_run(&mut self, new: NewRun) -> Result<RunState, BackendError> {
+    async fn insert_run(&mut self, new: NewRun) -> Result<Insertion, BackendError> {
         let (reply, made) = oneshot::channel();
         self.backlog.insert(Insert { new: Box::new(new), reply });
-        made.await?
+        Ok(Insertion::UnderWay(made))
     }
 
     async fn save(&mut self, changes: Changes) -> Result<(), BackendError> {

@@ -52,7 +52,7 @@ impl std::error::Error for NotTakenIn {
 /// A run to be inserted, which waits for nothing.
 pub struct Insert {
     pub new: Box<NewRun>,
-    pub reply: oneshot::Sender<Result<RunState, BackendError>>,
+    pub reply: oneshot::Sender<Result<Box<RunState>, BackendError>>,
 }
 
 /// What the tables have to do.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::api::{AttemptView, ErrorCode, Event, RunId, RunView, TaskCounts, TaskId, TaskView};
-use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage};
+use crate::orchestrator::store::contract::{StoreError, StoredResult, TaskPage, Upload};
 use crate::orchestrator::store::engine::Reader;
 use crate::orchestrator::store::rules::{RunRow, RunState};
 use crate::orchestrator::store::view::{
@@ -143,6 +143,18 @@ impl Reader for SqliteReader {
                 Ok(stored_result(row.get("alias")?, row.get("number")?, rows::attempt(row)?))
             })?;
             Ok(found.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
+    async fn newest_upload(&self, task: TaskId) -> Read<Option<Upload>> {
+        self.list(move |connection| {
+            let sql = format!(
+                "SELECT {} FROM attempts WHERE task = ? AND upload_verified ORDER BY attempt DESC LIMIT 1",
+                rows::ATTEMPT_COLUMNS
+            );
+            let newest = connection.prepare_cached(&sql)?.query_row([task], rows::attempt).optional()?;
+            Ok(newest.and_then(|attempt| attempt.upload))
         })
         .await
     }

@@ -75,7 +75,7 @@ fn finish(saver: &Saver) -> bool {
     saver.sync().is_ok()
 }
 
-fn insert(saver: &mut Saver, new: NewRun) -> Result<RunState, BackendError> {
+fn insert(saver: &mut Saver, new: NewRun) -> Result<Box<RunState>, BackendError> {
     let now = new.now;
     let inserted = in_transaction(saver, |saver| {
         let run = saver.insert_run(new)?;
@@ -84,7 +84,7 @@ fn insert(saver: &mut Saver, new: NewRun) -> Result<RunState, BackendError> {
         Ok(run)
     })?;
     saver.sync()?;
-    Ok(inserted)
+    Ok(inserted.into())
 }
 
 fn in_transaction<T>(
