@@ -14,7 +14,9 @@ pub struct ErrorBody {
     pub request_id: Option<String>,
 }
 
-/// Machine-readable reason; also the `reason` label of the refused-requests metric.
+/// Machine-readable reason; also the `reason` label of the refused-requests metric, which tells some of them closer: keys
+/// as `no_key`, `wrong_key` and `expired_key`, what a key may not do as `run_key_scope`, `foreign_run` and `viewer`, and
+/// `rate_limited_peer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {

@@ -28,10 +28,19 @@ async fn without_a_key_only_health_is_shown() {
 #[tokio::test]
 async fn requests_on_behalf_of_others_are_not_local() {
     let server = Server::start().await;
-    for (name, value) in [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=x"), ("host", "evil.example")] {
+    let foreign = [
+        ("x-forwarded-for", "1.2.3.4"),
+        ("forwarded", "for=x"),
+        ("via", "1.1 proxy"),
+        ("host", "evil.example"),
+    ];
+    for (name, value) in foreign {
         let request = http().get(server.url("/metrics")).header(name, value);
         assert_eq!(status(request).await, StatusCode::UNAUTHORIZED, "{name}");
     }
+    let two_names =
+        http().get(server.url("/metrics")).header("host", "localhost").header("host", "evil.example");
+    assert_eq!(status(two_names).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

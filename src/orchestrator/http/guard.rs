@@ -251,11 +251,12 @@ pub fn refuse_key(app: &App, peer: &Peer, bad: BadKey) -> Refusal {
 
 /// Loopback means: bound to it, called from it, by its name, and not on behalf of somebody else.
 pub fn is_local(app: &App, peer: &Peer, headers: &HeaderMap) -> bool {
-    const FORWARDING: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    const FORWARDING: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     app.on_loopback
         && is_own_loopback(peer.address.ip())
-        && is_own_loopback_name(without_port(host))
+        && host.to_str().is_ok_and(|host| is_own_loopback_name(without_port(host)))
         && !FORWARDING.iter().any(|name| headers.contains_key(*name))
 }
 
