@@ -24,13 +24,13 @@ impl Client {
     /// Whether the orchestrator answers (`GET /up`).
     pub async fn up(&self) -> Result<(), ClientError> {
         let request = self.request(Method::GET, self.page("up")).timeout(CALL_TIMEOUT);
-        send("reach the orchestrator", request).await.map(drop)
+        send("use the orchestrator", request).await.map(drop)
     }
 
     /// Whether the orchestrator can carry out requests (`GET /ready`). Gives its version, where it tells.
     pub async fn ready(&self) -> Result<Option<String>, ClientError> {
         let request = self.request(Method::GET, self.page("ready")).timeout(CALL_TIMEOUT);
-        let answer = send("reach the orchestrator", request).await?;
+        let answer = send("use the orchestrator", request).await?;
         let server = answer.headers().get(reqwest::header::SERVER).and_then(|value| value.to_str().ok());
         Ok(server.and_then(|text| text.strip_prefix("bench/")).map(str::to_owned))
     }

@@ -11,7 +11,7 @@ use crate::api::{ErrorBody, ErrorCode};
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The orchestrator understood and said no.
-    #[error("the orchestrator refused to {what} (status {status}): {}", .body.message)]
+    #[error("could not {what}: the request was refused (status {status}): {}", .body.message)]
     Refused { what: &'static str, status: u16, body: ErrorBody, retry_after: Option<Duration> },
     /// No answer: unknown whether the request was carried out. Never proof that a run or task is done.
     #[error("could not {what}: no answer from {url}")]

@@ -106,6 +106,11 @@ async fn off_loopback_nothing_is_open() {
     let endpoint = Endpoint { url, key: "wrong".into(), pin: server.running.pin() };
     let refused = Client::new(endpoint.clone()).unwrap().up().await.unwrap_err();
     assert_eq!(refused.code(), Some(bench::api::ErrorCode::Unauthorized));
+    let said = refused.to_string();
+    assert!(
+        said.starts_with("could not use the orchestrator: the request was refused (status 401): "),
+        "{said}"
+    );
     let admin = Endpoint { key: server.running.admin_key(), ..endpoint };
     Client::new(admin).unwrap().up().await.unwrap();
 }
