@@ -92,8 +92,8 @@ impl RunState {
         }
         let (_, lease) = self.holder(id, request.fence)?;
         match &request.sha256 {
-            Some(sha256) if !lease.has_verified(sha256) => return missing(id),
-            None if self.row.results == ResultsPolicy::Required => return missing(id),
+            Some(sha256) if !lease.has_verified(sha256) => return missing(id, lease, Some(sha256)),
+            None if self.row.results == ResultsPolicy::Required => return missing(id, lease, None),
             _ => {}
         }
         self.end_attempt(id, now, End::completed(request.sha256.clone()));
@@ -120,8 +120,8 @@ impl RunState {
             return Ok(());
         }
         let (_, lease) = self.holder(id, request.fence)?;
-        if request.sha256.as_ref().is_some_and(|sha256| !lease.has_verified(sha256)) {
-            return missing(id);
+        if let Some(sha256) = request.sha256.as_deref().filter(|sha256| !lease.has_verified(sha256)) {
+            return missing(id, lease, Some(sha256));
         }
         let claimed_at = lease.claimed_at;
         let kind = request.error_type.word();
@@ -196,6 +196,19 @@ impl HeldLease {
     }
 }
 
-fn missing<T>(id: TaskId) -> Ruled<T> {
-    refuse(ErrorCode::ResultMissing, format!("the result of task {id} was not uploaded yet: upload it first"))
+/// Refuses a report about a result that is not there; `named` is the digest that it names.
+fn missing<T>(id: TaskId, lease: &HeldLease, named: Option<&str>) -> Ruled<T> {
+    let why = match (&lease.upload, named) {
+        (Some(upload), Some(named)) if upload.sha256 != named => format!(
+            "the archive that was {} for task {id} has the digest {}, this call names {named}: name that of the \
+             archive, or upload the other one",
+            if upload.verified { "uploaded" } else { "announced" },
+            upload.sha256
+        ),
+        (Some(upload), None) if upload.verified => {
+            format!("this call names no result of task {id}: name the uploaded archive, {}", upload.sha256)
+        }
+        _ => format!("the result of task {id} was not uploaded yet: upload it first"),
+    };
+    refuse(ErrorCode::ResultMissing, why)
 }

@@ -10,7 +10,7 @@ use crate::api::{
     AttemptOutcome, ClaimRequest, CompleteRequest, CreateRun, FailKind, FailRequest, HeartbeatRequest,
     ReleaseRequest, Settled, TaskId, TaskState,
 };
-use crate::orchestrator::store::contract::Claimed;
+use crate::orchestrator::store::contract::{Claimed, Upload};
 use crate::orchestrator::store::order::interleaved;
 
 const TASKS: u32 = 3;
@@ -224,6 +224,36 @@ fn a_refusal_changes_nothing() {
     }
     assert_eq!(run.tasks, before);
     assert!(run.dirty.is_empty());
+}
+
+#[test]
+fn a_report_about_another_archive_than_the_uploaded_one_is_told_so() {
+    let mut run = run_with(4, 0);
+    let Claimed::Assigned(task, lease) = run.claim(&claim_by(1, 1, 1), 0) else { panic!("no task") };
+    let (ours, other) = ("a".repeat(64), "b".repeat(64));
+    let completed = CompleteRequest { fence: lease.fence, sha256: Some(other.clone()) };
+    let failed = FailRequest {
+        fence: lease.fence,
+        error_type: FailKind::Exit,
+        error_message: String::new(),
+        sha256: Some(other.clone()),
+    };
+    let refusals = |run: &mut RunState| {
+        let complete = run.complete(task.id, &completed, 1).expect_err("its archive is not there");
+        let fail = run.fail(task.id, &failed, 1).expect_err("its archive is not there");
+        [complete, fail].map(|refusal| refusal.to_string())
+    };
+    for said in refusals(&mut run) {
+        assert!(said.contains("not uploaded yet"), "{said}");
+    }
+    for (verified, word) in [(false, "announced"), (true, "uploaded")] {
+        let upload = Upload { sha256: ours.clone(), size: 1, key: "k".into(), verified };
+        run.record_upload(task.id, lease.fence, &upload, 1).expect("holds the lease");
+        for said in refusals(&mut run) {
+            assert!(said.contains(word) && said.contains(&ours) && said.contains(&other), "{said}");
+            assert!(!said.contains("not uploaded yet"), "{said}");
+        }
+    }
 }
 
 #[test]
