@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::retry::Backoff;
 use super::task::{Progress, chain};
+use super::text;
 use crate::api::{HeartbeatRequest, Lease, TaskId};
 use crate::client::Client;
 
@@ -70,6 +71,6 @@ fn request(fence: i64, progress: &Progress) -> HeartbeatRequest {
         fence,
         status: progress.status.to_owned(),
         progress: progress.fraction,
-        message: progress.message.clone(),
+        message: progress.message.as_deref().map(text::progress),
     }
 }

@@ -31,6 +31,7 @@ mod script;
 mod settings;
 mod sysfs;
 mod task;
+mod text;
 pub mod topology;
 mod transcript;
 mod upload;

@@ -19,8 +19,6 @@ use crate::api::output::SCHEMA_VERSION;
 use crate::api::workload::TASK_DIR;
 use crate::api::{AssignedTask, FailKind, Lease, TaskMetadata, TaskOutput};
 
-/// Failure messages are cut to what the orchestrator accepts, characters.
-const MOST_MESSAGE: usize = 9_000;
 /// Up to here an archive is small, and packed within a millisecond or two: bytes of what processes wrote, and the
 /// number of samples and executions.
 const SMALL_TRANSCRIPT: u64 = 32 << 10;
@@ -73,7 +71,7 @@ pub(super) async fn run(
     };
     result.unwrap_or_else(|error| TaskEnd::Failed {
         kind: FailKind::Runner,
-        message: shortened(&chain(&error)),
+        message: chain(&error),
         archive: None,
     })
 }
@@ -130,7 +128,7 @@ async fn run_in(
         Some(Stopped::Halted) => return Ok(TaskEnd::Halted),
         Some(Stopped::Failed(kind, message)) => {
             transcript.note(&message).map_err(failed)?;
-            Some((kind, shortened(&message)))
+            Some((kind, message))
         }
         None => None,
     };
@@ -225,8 +223,4 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-fn shortened(message: &str) -> String {
-    message.chars().take(MOST_MESSAGE).collect()
 }

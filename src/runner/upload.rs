@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::archive::{Archive, Content};
 use super::retry::Backoff;
 use super::task::{TaskEnd, chain};
+use super::text;
 use crate::api::{CompleteRequest, ErrorCode, FailKind, FailRequest, TaskId, UploadRequest};
 use crate::client::{Client, ClientError};
 
@@ -59,7 +60,7 @@ impl Report<'_> {
                     },
                     None => None,
                 };
-                self.fail(*kind, message.clone(), stored).await
+                self.fail(*kind, message, stored).await
             }
         }
     }
@@ -79,7 +80,7 @@ impl Report<'_> {
         }
         let message = format!("the results were not taken: {}{}", chain(&refused), self.keep(archive));
         tracing::warn!(task = self.task, "{message}");
-        self.fail(FailKind::Output, message, None).await
+        self.fail(FailKind::Output, &message, None).await
     }
 
     /// Sends and completes in one call, where the archive is small enough for that.
@@ -124,7 +125,8 @@ impl Report<'_> {
         }
     }
 
-    async fn fail(&self, error_type: FailKind, error_message: String, sha256: Option<String>) -> Reported {
+    async fn fail(&self, error_type: FailKind, message: &str, sha256: Option<String>) -> Reported {
+        let error_message = text::failure(message);
         let request = FailRequest { fence: self.fence, error_type, error_message, sha256 };
         match persist(|| self.client.fail(self.task, &request)).await {
             Ok(_) => Reported::Failed,

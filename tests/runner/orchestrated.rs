@@ -119,6 +119,23 @@ async fn two_early_runners_share_a_run_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reason_with_control_characters_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let server = serve(home.path(), any_port(), TlsMode::Off).await;
+    let client = Client::new(server.endpoint()).unwrap();
+    let mut run = run_of(r#"echo '{"no \u0000 disk": 1}'"#, 1, 60);
+    let WorkloadKind::Command(command) = &mut run.workload.kind else { unreachable!("it is a command") };
+    command.output = Some(OutputSource { file: None, format: OutputFormat::Bmf, pattern: None });
+    client.create_run(&run).await.unwrap();
+    let (code, end) = finish(runner(&server, "one", &[])).await;
+    assert_eq!((code, &end["failed"]), (Some(0), &1.into()));
+    let task = &client.tasks(&RUN.parse().unwrap()).await.unwrap()[0];
+    let message = task.error_message.as_deref().unwrap();
+    assert!(message.contains("no \u{fffd} disk"), "{message}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_outlives_a_restart_of_the_orchestrator() {
     let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = serve(home.path(), any_port(), TlsMode::Off).await;
