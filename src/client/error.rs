@@ -33,6 +33,9 @@ pub enum ClientError {
     BadAnswer { what: &'static str, url: String, status: u16, detail: String },
     #[error("cannot use `{url}` as an orchestrator's address: {why}")]
     BadEndpoint { url: String, why: String },
+    /// Not repeated: it is a secret all the same.
+    #[error("cannot use the key for {url}: it holds a line break or another control character")]
+    BadKey { url: String },
     /// A file on this side of the connection.
     #[error("could not {what}: {}", .path.display())]
     File {
@@ -51,9 +54,10 @@ impl ClientError {
                 matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 507)
             }
             ClientError::Unreachable { .. } => true,
-            ClientError::PinMismatch { .. } | ClientError::BadEndpoint { .. } | ClientError::File { .. } => {
-                false
-            }
+            ClientError::PinMismatch { .. }
+            | ClientError::BadEndpoint { .. }
+            | ClientError::BadKey { .. }
+            | ClientError::File { .. } => false,
         }
     }
 
@@ -61,6 +65,29 @@ impl ClientError {
     /// pass, but not by asking again and again.
     pub fn is_fault(&self) -> bool {
         matches!(self, ClientError::Refused { status: 500 | 507, .. })
+    }
+
+    /// What was given for the orchestrator's address or key is wrong: nothing about the orchestrator is.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            ClientError::BadEndpoint { .. } | ClientError::BadKey { .. } => true,
+            _ => self.is_refused_key(),
+        }
+    }
+
+    /// The key does not verify, or is one that may not do this.
+    pub fn is_refused_key(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::Unauthorized | ErrorCode::Forbidden))
+    }
+
+    /// A machine answers, and no certificate authority of this machine vouches for its certificate.
+    pub fn is_untrusted(&self) -> bool {
+        match self {
+            ClientError::Unreachable { source, .. } => {
+                matches!(tls_error(source.as_ref()), Some(rustls::Error::InvalidCertificate(_)))
+            }
+            _ => false,
+        }
     }
 
     /// The orchestrator's reason, where it gave one.
@@ -94,16 +121,24 @@ impl ClientError {
     }
 }
 
-/// Digs the verifier's verdict out of the chain. An `io::Error` hides what it wraps from `source()`.
+/// The verifier's verdict, where it was that the server's key is not the pinned one.
 fn wrong_key(error: &(dyn Error + 'static)) -> Option<WrongKey> {
-    if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) =
-        error.downcast_ref::<rustls::Error>()
-    {
-        return other.0.downcast_ref::<WrongKey>().cloned();
+    match tls_error(error)? {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
+            other.0.downcast_ref::<WrongKey>().cloned()
+        }
+        _ => None,
+    }
+}
+
+/// Digs what TLS found wrong out of the chain. An `io::Error` hides what it wraps from `source()`.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        return Some(found);
     }
     let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
     match inner {
-        Some(inner) => wrong_key(inner),
-        None => wrong_key(error.source()?),
+        Some(inner) => tls_error(inner),
+        None => tls_error(error.source()?),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use rustls::crypto::CryptoProvider;
 use serde::Serialize;
@@ -45,9 +45,13 @@ impl Client {
     /// Checks the address and prepares the TLS side; connects to nothing yet.
     ///
     /// # Errors
-    /// [`ClientError::BadEndpoint`] for an address that cannot be used safely.
+    /// [`ClientError::BadEndpoint`] for an address that cannot be used safely, [`ClientError::BadKey`] for a key
+    /// that cannot be sent.
     pub fn new(endpoint: Endpoint) -> Result<Client, ClientError> {
         let base = base_url(&endpoint.url)?;
+        if HeaderValue::from_str(endpoint.key.expose()).is_err() {
+            return Err(ClientError::BadKey { url: base.to_string() });
+        }
         let local = base.host_str().is_some_and(is_own_loopback_name);
         let builder = builder(endpoint.pin, local);
         let orchestrator = builder
