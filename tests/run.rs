@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use common::{
@@ -128,6 +129,116 @@ fn a_workload_that_cannot_start_is_refused_before_anything_is_made() {
     assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-program-anywhere"));
     assert!(!sandbox.path().join(".bench").exists());
+}
+
+/// An orchestrator in a process of its own, with HTTPS where asked for.
+struct Orchestrator {
+    process: Child,
+    url: String,
+    pin: String,
+    key: String,
+}
+
+impl Orchestrator {
+    fn start(sandbox: &Sandbox, tls: &str) -> Orchestrator {
+        let home = sandbox.path().join("orchestrator");
+        let said = ["--output", "json", "--home", home.to_str().unwrap()];
+        let mut command = sandbox.bench(&["orchestrator", "--listen", "127.0.0.1:0", "--tls", tls]);
+        let mut process = command.args(said).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let started: Value =
+            serde_json::Deserializer::from_reader(stdout).into_iter().next().unwrap().unwrap();
+        let shown = sandbox.bench(&["orchestrator", "key", "show", "--reveal"]).args(said).output().unwrap();
+        let keys: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (url, pin, key) = (text(&started["url"]), text(&started["pin"]), text(&keys["active_key"]));
+        Orchestrator { process, url, pin, key }
+    }
+}
+
+impl Drop for Orchestrator {
+    fn drop(&mut self) {
+        self.process.kill().expect("it runs until the end of the test");
+        self.process.wait().expect("it can be waited for");
+    }
+}
+
+/// What a mock run says, and its exit code, where it names this orchestrator.
+fn run_there(sandbox: &Sandbox, url: &str, key: &str, more: &[&str]) -> (Option<i32>, String) {
+    let config = sandbox.config(1, 1, json!({ "builtin": "cpu" }));
+    let mut command = sandbox.bench(&["run", config.to_str().unwrap(), "--mock", "--run-id", "r1"]);
+    let output =
+        command.args(["--orchestrator-url", url]).args(more).env("BENCH_API_KEY", key).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_orchestrator_that_cannot_be_used_is_told_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    let server = Orchestrator::start(&sandbox, "on");
+    let other_pin = format!("sha256//{}=", "A".repeat(43));
+    let run_key =
+        sandbox.bench(&["orchestrator", "key", "run-key", "r1"]).env("BENCH_API_KEY", &server.key).output();
+    let run_key = String::from_utf8(run_key.unwrap().stdout).unwrap();
+    let pinned = |pin| ["--orchestrator-pin", pin];
+    let cases: [(&str, &str, &[&str], i32, &str); 9] = [
+        ("not a url", "key", &[], 2, "cannot use `not a url` as an orchestrator's address"),
+        ("ftp://x", "key", &[], 2, "expected https://"),
+        ("http://203.0.113.7", "key", &[], 2, "plain HTTP would show the key"),
+        (&server.url, "two\nlines", &[], 2, "a line break"),
+        (&server.url, "wrong", &pinned(&server.pin), 2, "(status 401)"),
+        (&server.url, run_key.trim(), &pinned(&server.pin), 2, "needs the admin key"),
+        (&server.url, &server.key, &[], 3, "as --orchestrator-pin"),
+        (&server.url, &server.key, &pinned(&other_pin), 3, "is not the expected orchestrator"),
+        ("http://127.0.0.1:1", "key", &[], 3, "no answer from http://127.0.0.1:1/up"),
+    ];
+    for (url, key, more, code, text) in cases {
+        let (found, said) = run_there(&sandbox, url, key, more);
+        assert_eq!(found, Some(code), "{url}: {said}");
+        assert!(said.contains(text) && said.contains("hint: "), "{url}: {said}");
+        assert!(!said.contains("ERROR"), "nobody asked for logs: {said}");
+        assert!(!sandbox.path().join(".bench").exists(), "{url} left something: {said}");
+    }
+    let (code, said) = run_there(&sandbox, &server.url, &server.key, &pinned(&server.pin));
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_run_is_not_resumed_at_an_orchestrator_that_it_cannot_use() {
+    let sandbox = Sandbox::new();
+    let server = Orchestrator::start(&sandbox, "off");
+    let (code, said) = run_there(&sandbox, &server.url, &server.key, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let folder = sandbox.path().join(".bench/runs/r1");
+    let files =
+        || ["run.json", "journal.jsonl", "admin.key"].map(|name| std::fs::read(folder.join(name)).unwrap());
+    let before = files();
+    for (url, code) in [("http://127.0.0.1:1", 3), ("not a url", 2)] {
+        let mut command = sandbox.bench(&["run", "--resume", "r1", "--orchestrator-url", url]);
+        let output = command.env("BENCH_API_KEY", "other").output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", describe(&output));
+        assert!(files() == before, "the run still knows its own orchestrator");
+    }
+    let output = sandbox.run(&["run", "--resume", "r1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+}
+
+#[test]
+fn a_wrong_address_or_key_is_bad_usage_everywhere() {
+    let sandbox = Sandbox::new();
+    let server = Orchestrator::start(&sandbox, "off");
+    for command in [&["status"][..], &["stop", "latest"], &["results", "r1"]] {
+        for (url, code) in [("not a url", 2), (server.url.as_str(), 2), ("http://127.0.0.1:1", 3)] {
+            let mut command = sandbox.bench(command);
+            let output = command.args(["--orchestrator-url", url, "--api-key", "wrong"]).output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{}", describe(&output));
+            assert!(String::from_utf8_lossy(&output.stderr).contains("hint: "), "{}", describe(&output));
+        }
+    }
+    let runner =
+        ["runner", "--run-id", "r", "--provider", "p", "--instance-type", "t", "--orchestrator-url", "no"];
+    let output = sandbox.bench(&runner).env("BENCH_RUN_KEY", "key").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", describe(&output));
 }
 
 #[test]

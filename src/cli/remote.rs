@@ -1,8 +1,8 @@
 //! `--orchestrator-url`: a run is looked at where its orchestrator is, without the home of its master.
 
-use super::Failure;
+use super::{Exit, Failure};
 use crate::api::RunId;
-use crate::client::{Client, Endpoint, Pin, Secret};
+use crate::client::{Client, ClientError, Endpoint, Pin, Secret};
 
 /// Where an orchestrator answers, for commands that need no home then.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -26,14 +26,14 @@ impl RemoteArgs {
     }
 
     pub fn client(&self) -> Result<Option<Client>, Failure> {
-        self.endpoint().map(Client::new).transpose().map_err(Failure::usage)
+        self.endpoint().map(Client::new).transpose().map_err(failure)
     }
 }
 
 /// The run of that name at an orchestrator; `latest` is the one that was created last.
 pub async fn find_run(client: &Client, name: &str) -> Result<RunId, Failure> {
     if name == "latest" {
-        let runs = client.runs().await.map_err(Failure::infrastructure)?;
+        let runs = client.runs().await.map_err(failure)?;
         let newest = runs.into_iter().next();
         return newest
             .map(|run| run.run_id)
@@ -41,3 +41,39 @@ pub async fn find_run(client: &Client, name: &str) -> Result<RunId, Failure> {
     }
     name.parse().map_err(Failure::usage)
 }
+
+/// What an orchestrator that was named did not do, with what to do next. A wrong address or key is bad usage.
+pub fn failure(error: ClientError) -> Failure {
+    let exit = if error.is_misuse() { Exit::Usage } else { Exit::Infrastructure };
+    let hint = hint(&error);
+    let failure = Failure::new(exit, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn hint(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::BadEndpoint { .. } => Some(
+            "give --orchestrator-url as `bench orchestrator` prints it: https://HOST:PORT, or http://127.0.0.1:PORT on \
+             its own machine",
+        ),
+        ClientError::BadKey { .. } => Some(ADMIN_KEY),
+        ClientError::PinMismatch { .. } => {
+            Some("give the pin that `bench orchestrator` printed when it started, as --orchestrator-pin")
+        }
+        error if error.is_refused_key() => Some(ADMIN_KEY),
+        error if error.is_untrusted() => Some(
+            "no certificate authority vouches for an orchestrator that made its own certificate: give the pin that \
+             `bench orchestrator` printed when it started, as --orchestrator-pin",
+        ),
+        ClientError::Unreachable { .. } => {
+            Some("see that the orchestrator runs, at that address, and that this machine may reach it")
+        }
+        _ => None,
+    }
+}
+
+const ADMIN_KEY: &str = "give the admin key as BENCH_API_KEY; on the orchestrator's machine \
+                         `bench orchestrator key show --reveal` prints it, where it was not set there";

@@ -9,7 +9,7 @@ use super::remote::{self, RemoteArgs};
 use super::runtime::block_on;
 use super::{Context, Exit, Failure, View};
 use crate::client::Client;
-use crate::master::collect;
+use crate::master::collect::{self, CollectError};
 use crate::master::home::Home;
 use crate::report::{self, Report};
 
@@ -46,11 +46,18 @@ fn results_there(client: &Client, name: &str, context: &Context) -> Result<Exit,
     block_on(async {
         let run_id = remote::find_run(client, name).await?;
         let place = Home::new(&context.home).results_root().join(run_id.as_str());
-        let collected = collect::fetch(client, &run_id, &place).await.map_err(Failure::infrastructure)?;
+        let collected = collect::fetch(client, &run_id, &place).await.map_err(fetch_failure)?;
         context.output.note(&format!("results: {}", collected.results_dir.display()));
         context.output.show(&ReportView(&collected.report));
         Ok(Exit::Done)
     })
+}
+
+fn fetch_failure(error: CollectError) -> Failure {
+    match error {
+        CollectError::Fetch(error) => remote::failure(error),
+        error => Failure::infrastructure(error),
+    }
 }
 
 #[derive(Serialize)]

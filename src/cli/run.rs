@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::plan::plan_failure;
 use super::progress;
 use super::provider::RegistryArgs;
-use super::remote::RemoteArgs;
+use super::remote::{self, RemoteArgs};
 use super::runtime::block_on;
 use super::{Context, Exit, Failure, Output, View};
 use crate::api::{RunId, TaskCounts};
@@ -40,6 +40,9 @@ Ctrl-C once stops cleanly and saves what there is (exit 130); twice ends at once
 
 /// How long a look at what earlier runs left may take. It is beside the run, and comes after it for the CPU.
 const LOOK: Duration = Duration::from_secs(120);
+
+/// The end of what a run says that did not come into being.
+const NOTHING_STARTED: &str = "nothing was started; run it again once that is mended";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -150,21 +153,34 @@ async fn prepare(args: &Args, home: &Home) -> Result<Prepared, Failure> {
         orchestrator: args.remote.endpoint(),
         local_orchestrator: args.local_orchestrator,
     };
-    let prepared = match (&args.resume, &args.config) {
+    match (&args.resume, &args.config) {
         (Some(run), _) => {
             let folder = home.find_run(run).map_err(Failure::usage)?;
-            prepare::old_run(home, &registry, &folder, options).await
+            let prepared = prepare::old_run(home, &registry, &folder, options).await;
+            prepared.map_err(|error| resume_failure(error, &folder))
         }
-        (None, Some(config)) => prepare::new_run(home, &registry, config, options).await,
+        (None, Some(config)) => {
+            prepare::new_run(home, &registry, config, options).await.map_err(prepare_failure)
+        }
         (None, None) => unreachable!("clap requires a config or --resume"),
-    };
-    prepared.map_err(prepare_failure)
+    }
+}
+
+fn resume_failure(error: PrepareError, folder: &RunFolder) -> Failure {
+    match error {
+        // What the last master left goes on costing money; one that lives looks after it.
+        PrepareError::Named(error) if !folder.has_master() => {
+            with_leftovers(remote::failure(error), folder, &folder.run_id)
+        }
+        error => prepare_failure(error),
+    }
 }
 
 fn prepare_failure(error: PrepareError) -> Failure {
     match error {
         PrepareError::Config(error) => super::config::failure(error),
         PrepareError::Plan(error) => plan_failure(error),
+        PrepareError::Named(error) => remote::failure(error).hint(NOTHING_STARTED),
         error => Failure::usage(error),
     }
 }
@@ -180,7 +196,7 @@ fn run_failure(error: RunError, folder: &RunFolder, run_id: &RunId) -> Failure {
             let failure = Failure::infrastructure(error);
             // A run that did not get as far as its journal has nothing to go on from.
             if !folder.journal().is_file() {
-                return failure.hint("nothing was started; run it again once that is mended");
+                return failure.hint(NOTHING_STARTED);
             }
             let failure = with_leftovers(failure, folder, run_id);
             failure.hint(format!("what was done is kept; `bench run --resume {run_id}` goes on from there"))

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{Context, Exit, Failure, View};
 use crate::api::{Alias, RunId};
-use crate::client::{Endpoint, Pin, Secret};
-use crate::runner::{self, PlaceRequest, RunnerArgs, RunnerEnd};
+use crate::client::{ClientError, Endpoint, Pin, Secret};
+use crate::runner::{self, PlaceRequest, RunnerArgs, RunnerEnd, RunnerError};
 
 const EXAMPLES: &str = "\
 The workload is pinned to --cpu, else to the CPU of --slot among --slots, else it may use every CPU that the
@@ -98,12 +98,19 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
     let args = resolve(args)?;
-    let end = runner::run(args).map_err(|error| {
-        let is_usage = matches!(error, runner::RunnerError::Place(_));
-        if is_usage { Failure::usage(error) } else { Failure::infrastructure(error) }
-    })?;
+    let end = runner::run(args).map_err(failure)?;
     context.output.show(&Summary(end));
     Ok(Exit::Done)
+}
+
+fn failure(error: RunnerError) -> Failure {
+    match &error {
+        RunnerError::Place(_)
+        | RunnerError::Client(ClientError::BadEndpoint { .. } | ClientError::BadKey { .. }) => {
+            Failure::usage(error)
+        }
+        _ => Failure::infrastructure(error),
+    }
 }
 
 fn resolve(args: Args) -> Result<RunnerArgs, Failure> {

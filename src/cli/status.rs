@@ -75,14 +75,14 @@ struct Status {
 fn status_there(client: &Client, run: Option<&str>, context: &Context) -> Result<Exit, Failure> {
     block_on(async {
         let Some(name) = run else {
-            let runs = client.runs().await.map_err(Failure::infrastructure)?;
+            let runs = client.runs().await.map_err(remote::failure)?;
             context
                 .output
                 .show(&Runs { runs: runs.into_iter().map(|view| Status::of(view, client)).collect() });
             return Ok(Exit::Done);
         };
         let run_id = remote::find_run(client, name).await?;
-        let view = client.run(&run_id).await.map_err(Failure::infrastructure)?;
+        let view = client.run(&run_id).await.map_err(remote::failure)?;
         context.output.show(&Status::of(view, client));
         Ok(Exit::Done)
     })

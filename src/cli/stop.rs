@@ -45,7 +45,7 @@ pub fn execute(args: Args, context: &Context) -> Result<Exit, Failure> {
 /// Its own master, where it lives, notices and destroys the hosts.
 async fn stop_there(client: &Client, name: &str) -> Result<Stopped, Failure> {
     let run_id = remote::find_run(client, name).await?;
-    let view = client.stop_run(&run_id).await.map_err(Failure::infrastructure)?;
+    let view = client.stop_run(&run_id).await.map_err(remote::failure)?;
     Ok(Stopped { run_id, status: view.status.into(), abandoned: Vec::new() })
 }
 

@@ -15,9 +15,9 @@ use super::prepare_providers::{hosts, provider_tasks};
 use super::programs::{Program, ProgramError};
 use super::providers::{Driven, HostFacts, ProviderTask, TerraformTask};
 use super::record::{ProviderRecord, RecordError, RecordStatus, RunRecord};
-use super::source::{ChoiceError, OrchestratorSource, Wish};
+use super::source::{ChoiceError, OrchestratorSource, Wish, try_named};
 use crate::api::{CreateRun, ResultsPolicy, RunId, TaskCounts, Workload, WorkloadKind};
-use crate::client::Endpoint;
+use crate::client::{ClientError, Endpoint};
 use crate::config::{self, ConfigError, RunConfig};
 use crate::document::Document;
 use crate::ledger::Ledger;
@@ -123,6 +123,9 @@ pub enum PrepareError {
     Owner(#[from] OwnerError),
     #[error(transparent)]
     NotReady(#[from] NotReady),
+    /// The orchestrator that was named.
+    #[error(transparent)]
+    Named(#[from] ClientError),
     #[error("could not find the run's orchestrator again")]
     Orchestrator(#[from] ConnectionError),
     #[error("the workload cannot run on this machine")]
@@ -154,6 +157,9 @@ pub async fn new_run(
     let planned = plan_document(&Document::read(config_file)?, registry, MachineFacts::read())?;
     let run_id =
         options.run_id.clone().unwrap_or_else(|| RunId::make(jiff::Timestamp::now(), rand::random()));
+    if let Some(endpoint) = &options.orchestrator {
+        try_named(endpoint, &run_id).await?;
+    }
     let working_directory = std::env::current_dir().map_err(PrepareError::Process)?;
     let given = Given {
         config_file: config_file.to_owned(),
@@ -191,6 +197,10 @@ pub async fn old_run(
     }
     let document = Document::parse(&path.display().to_string(), &text)?;
     let planned = plan_document(&document, registry, MachineFacts::read())?;
+    // The one that the run knows is not replaced by one that it cannot use.
+    if let Some(endpoint) = &options.orchestrator {
+        try_named(endpoint, &record.run_id).await?;
+    }
     let orchestrator = match (options.orchestrator, &record.orchestrator) {
         (None, Some(before)) if !before.inside_master && before.meta.is_none() => {
             Some(endpoint_of(folder, before)?)

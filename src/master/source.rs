@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::home::Home;
 use super::meta::{MetaFolder, MetaPlan, MetaPlanError, Patience, Programs, Setup};
-use crate::client::Endpoint;
+use crate::api::{ErrorCode, RunId};
+use crate::client::{Client, ClientError, Endpoint};
 use crate::config::{RunConfig, RunnerSource};
 use crate::ledger::Ledger;
 use crate::owner::{OwnerError, OwnerId};
@@ -95,6 +96,21 @@ impl Wish {
             may_make: self.may_make,
             patience: Patience::default(),
         })))
+    }
+}
+
+/// Asks an orchestrator that was named for a run whether it answers and takes the key as its admin key. Nothing is
+/// created, here or there.
+///
+/// # Errors
+/// Why the run could not use it: its address, its certificate, the key.
+pub async fn try_named(endpoint: &Endpoint, run: &RunId) -> Result<(), ClientError> {
+    let client = Client::new(endpoint.clone())?;
+    client.up().await?;
+    // `/up` answers runs' keys as well. Whether it knows the run does not matter yet.
+    match client.run(run).await {
+        Err(error) if error.code() != Some(ErrorCode::NotFound) => Err(error),
+        _ => Ok(()),
     }
 }
 
