@@ -10,7 +10,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    a task failed or the run was stopped
-  2    bad usage or config
+  2    bad usage or config, a refused key included
   3    infrastructure or orchestrator failed
   4    resources left behind
   70   a bug in bench
