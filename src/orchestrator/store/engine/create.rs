@@ -1,6 +1,7 @@
 //! Creating runs: one after the other, and nobody else waits for a large one.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -9,7 +10,7 @@ use crate::orchestrator::store::contract::StoreError;
 use crate::orchestrator::store::rules::RunState;
 
 use super::backend::{Backend, BackendError, Insertion, NewRun};
-use super::batch::Answer;
+use super::batch::{Answer, BatchFailed};
 use super::command::{Command, Reply, send};
 use super::writer::Writer;
 
@@ -38,6 +39,13 @@ impl Creations {
         match &mut self.under_way {
             Some(creation) => (&mut creation.made).await?,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Who waits has no turn any more.
+    pub fn refuse_waiting(&mut self, failure: &Arc<BatchFailed>) {
+        for waiting in self.waiting.drain(..) {
+            waiting.refuse(StoreError::failed(failure.clone()));
         }
     }
 }

@@ -244,7 +244,8 @@ impl<B: Backend> Writer<B> {
 
     async fn take_created(&mut self, made: Result<Box<RunState>, BackendError>) {
         if let Err(cause) = self.created(made).await {
-            self.give_up(cause).await;
+            let failure = self.give_up(cause).await;
+            self.creations.refuse_waiting(&failure);
         }
     }
 
