@@ -3,7 +3,8 @@
 //! They live in `keys.json` (mode 0600) in the orchestrator's home, or one comes from `BENCH_API_KEY`.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
@@ -65,7 +66,7 @@ impl KeyringFile {
         home.join("keys.json")
     }
 
-    /// Reads the file, or makes one with a new key.
+    /// Reads the file, or makes one with a new key. One that others can read is taken from them.
     pub fn open(home: &Path, now: jiff::Timestamp) -> Result<KeyringFile, KeyError> {
         let path = Self::path(home);
         let text = match fs_err::read(&path) {
@@ -77,6 +78,7 @@ impl KeyringFile {
             }
             Err(error) => return Err(error.into()),
         };
+        make_private(&path)?;
         let file: KeyringFile = serde_json::from_slice(&text)
             .map_err(|source| KeyError::Malformed { path: path.clone(), source })?;
         if file.keys.iter().all(|key| key.retired_at.is_some()) {
@@ -132,6 +134,25 @@ pub fn make_admin_key() -> Secret {
     let random: [u8; 32] = rand::random();
     let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
     Secret::new(format!("bench_{key}"))
+}
+
+/// Takes the key file from other users of this machine. Where that is not possible it is used nevertheless: whoever put it
+/// there may have meant it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if fs_err::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let path_shown = path.display();
+    match fs_err::set_permissions(path, Permissions::from_mode(0o600)) {
+        Ok(()) => tracing::warn!(
+            "others of this machine could read {path_shown}, and cannot any more; if somebody may have done so, \
+             `bench orchestrator key rotate` makes a new key"
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "others of this machine can read {path_shown}, which cannot be changed")
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file of mode 0600, replaced at once.
@@ -290,7 +311,6 @@ impl Keys {
 mod tests {
     use super::super::run_key;
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_rotated_key_still_verifies_run_keys_but_is_no_admin_key_any_more() {
@@ -307,6 +327,17 @@ mod tests {
         assert!(ring.is_admin(new.expose()));
         let claims = ring.run_claims(of_old.expose(), &Shown::default(), now.as_second());
         assert_eq!(claims.unwrap().run_id.as_str(), "r");
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_is_taken_from_them() {
+        let home = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::now();
+        let key = KeyringFile::open(home.path(), now).unwrap().active();
+        let path = KeyringFile::path(home.path());
+        fs_err::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(KeyringFile::open(home.path(), now).unwrap().active().expose(), key.expose());
+        assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
