@@ -62,10 +62,8 @@ impl<B: Backend> Writer<B> {
             self.creations.waiting.push_back(Command::CreateRun { run, spec, reply });
             return Ok(());
         }
-        match self.find_created(&run, &spec).await {
-            Ok(None) => {}
-            Ok(Some(known)) => return self.answer(reply, Ok(known)),
-            Err(cause) => return self.answer(reply, Err(cause)),
+        if let Some(known) = self.find_created(&run, &spec).await.transpose() {
+            return self.answer(reply, known);
         }
         let now = self.clock.now_ms();
         match self.backend.insert_run(NewRun { run, spec, now }).await {
@@ -118,11 +116,14 @@ impl<B: Backend> Writer<B> {
         if let Err(cause) = self.backend.save_alive(self.clock.now_ms()).await {
             return self.answer(reply, Err(cause));
         }
-        let view = run.view();
-        let key = run.row.key;
-        if !self.state().contains(key) {
-            self.state().insert(*run);
-        }
+        let view = {
+            let (mut state, key) = (self.state(), run.row.key);
+            // Somebody may have found it in the database by its name: what is in memory is newer.
+            if !state.contains(key) {
+                state.insert(*run);
+            }
+            state.run(key).view()
+        };
         self.answer(reply, Ok(Ok((view, true))))
     }
 }
