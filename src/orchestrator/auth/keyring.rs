@@ -149,7 +149,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
              `bench orchestrator key rotate` makes a new key"
         ),
         Err(error) => {
-            tracing::warn!(%error, "others of this machine can read {path_shown}, which cannot be changed")
+            tracing::warn!(%error, "others of this machine can read {path_shown}: take it from them (chmod 600)")
         }
     }
     Ok(())
