@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::api::{
@@ -104,6 +105,10 @@ impl StoreError {
     }
 }
 
+/// The answer to what runners ask all the time. Where it can, the store carries such a call out before it gives this:
+/// thousands of answers wait for the same sync, and each then holds no more than itself.
+pub type Answering<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Creates a run with its tasks in seeded random order. The flag says whether it is new; the same
@@ -116,13 +121,13 @@ pub trait Store: Send + Sync + 'static {
     /// No host of this provider instance is being made any more.
     async fn settle(&self, run: &RunId, provider: &str, settled: Settled) -> Result<RunView, StoreError>;
 
-    async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError>;
-    async fn heartbeat(
+    fn claim<'a>(&'a self, run: &'a RunId, claim: ClaimRequest) -> Answering<'a, Claimed>;
+    fn heartbeat(
         &self,
         scope: Scope,
         task: TaskId,
         beat: HeartbeatRequest,
-    ) -> Result<HeartbeatResponse, StoreError>;
+    ) -> Answering<'_, HeartbeatResponse>;
     /// Checks a fence without changing anything.
     async fn lease(&self, scope: Scope, task: TaskId, fence: i64) -> Result<LeaseInfo, StoreError>;
     /// Notes an upload, announced or verified, for the attempt that holds `fence`.
@@ -133,12 +138,7 @@ pub trait Store: Send + Sync + 'static {
         fence: i64,
         upload: Upload,
     ) -> Result<(), StoreError>;
-    async fn complete(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        request: CompleteRequest,
-    ) -> Result<TaskView, StoreError>;
+    fn complete(&self, scope: Scope, task: TaskId, request: CompleteRequest) -> Answering<'_, TaskView>;
     /// [`Store::record_upload`] and [`Store::complete`] at once, for a verified upload; a repetition is answered as
     /// that of `complete`.
     async fn deliver(

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::ready;
 use tokio::sync::watch;
 
 use crate::api::{
@@ -16,7 +18,9 @@ use crate::api::{
     RunStatus, RunView, Settled, TaskCounts, TaskId, TaskState, TaskView, Workload, WorkloadKind,
 };
 
-use super::contract::{Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload};
+use super::contract::{
+    Answering, Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
+};
 use super::stats::StoreStats;
 
 /// Life of the leases that it makes up, seconds.
@@ -113,7 +117,7 @@ impl Store for NullStore {
         Ok(self.run_view(run.clone()))
     }
 
-    async fn claim(&self, _run: &RunId, _claim: ClaimRequest) -> Result<Claimed, StoreError> {
+    fn claim<'a>(&'a self, _run: &'a RunId, _claim: ClaimRequest) -> Answering<'a, Claimed> {
         let task = AssignedTask {
             id: self.next_task.fetch_add(1, Ordering::Relaxed),
             alias: self.alias.clone(),
@@ -121,16 +125,16 @@ impl Store for NullStore {
             workload: self.workload.clone(),
         };
         let lease = Lease { attempt: 1, fence: 1, expires_at: expiry(), heartbeat_seconds: 15.0 };
-        Ok(Claimed::Assigned(task, lease))
+        ready(Ok(Claimed::Assigned(task, lease))).boxed()
     }
 
-    async fn heartbeat(
+    fn heartbeat(
         &self,
         _scope: Scope,
         _task: TaskId,
         _beat: HeartbeatRequest,
-    ) -> Result<HeartbeatResponse, StoreError> {
-        Ok(HeartbeatResponse { expires_at: expiry() })
+    ) -> Answering<'_, HeartbeatResponse> {
+        ready(Ok(HeartbeatResponse { expires_at: expiry() })).boxed()
     }
 
     async fn lease(&self, _scope: Scope, task: TaskId, fence: i64) -> Result<LeaseInfo, StoreError> {
@@ -155,13 +159,8 @@ impl Store for NullStore {
         Ok(())
     }
 
-    async fn complete(
-        &self,
-        _scope: Scope,
-        task: TaskId,
-        _request: CompleteRequest,
-    ) -> Result<TaskView, StoreError> {
-        Ok(self.task_view(task, TaskState::Completed))
+    fn complete(&self, _scope: Scope, task: TaskId, _request: CompleteRequest) -> Answering<'_, TaskView> {
+        ready(Ok(self.task_view(task, TaskState::Completed))).boxed()
     }
 
     async fn deliver(

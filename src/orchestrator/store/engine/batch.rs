@@ -43,11 +43,14 @@ impl<T> Answer<T> {
         Answer { answer, stands_on: None }
     }
 
-    /// Returns when the answer is durable; an error if it cannot be.
-    pub async fn durable(&self) -> Result<(), StoreError> {
-        match &self.stands_on {
-            Some(batch) => batch.outcome.wait().await.clone().map_err(StoreError::failed),
-            None => Ok(()),
+    /// The answer when it is durable; an error if it cannot be.
+    pub fn when_durable(self) -> impl Future<Output = Result<T, StoreError>> {
+        let Answer { answer, stands_on } = self;
+        async move {
+            if let Some(batch) = stands_on {
+                batch.outcome.wait().await.clone().map_err(StoreError::failed)?;
+            }
+            answer
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::ready;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::api::{
@@ -13,7 +15,7 @@ use crate::api::{
 };
 use crate::orchestrator::store::clock::{Clock, Millis};
 use crate::orchestrator::store::contract::{
-    Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
+    Answering, Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
 };
 use crate::orchestrator::store::rules::{Ruled, RunState, spec_text};
 use crate::orchestrator::store::stats::StoreStats;
@@ -121,10 +123,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).map_err(|mpsc::error::SendError(_)| StoreError::Closed)?;
         match answer.await {
-            Ok(answer) => {
-                answer.durable().await?;
-                answer.answer
-            }
+            Ok(answer) => answer.when_durable().await,
             // The writer ended, or gave the command's batch up before it was reached.
             Err(oneshot::error::RecvError { .. }) if self.commands.is_closed() => Err(StoreError::Closed),
             Err(dropped) => Err(StoreError::failed(dropped)),
@@ -139,23 +138,28 @@ impl Engine {
         self.ask(|reply| Command::OnRun { run: run.clone(), call: call(reply, rule, State::answer) }).await
     }
 
-    async fn on_task<T: Send + 'static>(
+    fn on_task<T: Send + 'static>(
         &self,
         scope: Scope,
         task: TaskId,
         rule: impl Fn(&mut RunState, Millis) -> Ruled<T> + Send + 'static,
         promise: Promise<T>,
-    ) -> Result<T, StoreError> {
+    ) -> Answering<'_, T> {
         let at_hand = |state: &mut State, now| {
             let key = state.at_hand(&scope, task)?;
             let ruled = rule(state.run(key), now);
             Some(promise(state, ruled))
         };
-        if let Some(answer) = self.own.as_ref().and_then(|own| own.at_once(at_hand)) {
-            answer.durable().await?;
-            return answer.answer;
+        match self.at_once(at_hand) {
+            Some(answer) => answer.when_durable().boxed(),
+            None => self
+                .ask(move |reply| Command::OnTask { scope, task, call: call(reply, rule, promise) })
+                .boxed(),
         }
-        self.ask(|reply| Command::OnTask { scope, task, call: call(reply, rule, promise) }).await
+    }
+
+    fn at_once<T>(&self, call: impl FnOnce(&mut State, Millis) -> Option<Answer<T>>) -> Option<Answer<T>> {
+        self.own.as_ref()?.at_once(call)
     }
 
     /// The reader, once it can see every heartbeat that was answered.
@@ -191,28 +195,33 @@ impl Store for Engine {
         self.ask(|reply| Command::Settle { run, provider, settled, reply }).await
     }
 
-    async fn claim(&self, run: &RunId, claim: ClaimRequest) -> Result<Claimed, StoreError> {
-        validate::claim(&claim)?;
+    fn claim<'a>(&'a self, run: &'a RunId, claim: ClaimRequest) -> Answering<'a, Claimed> {
+        if let Err(invalid) = validate::claim(&claim) {
+            return ready(Err(invalid)).boxed();
+        }
         let at_hand = |state: &mut State, now| {
             let claimed = state.claim_at_hand(run, &claim, now)?;
             Some(state.answer(Ok(claimed)))
         };
-        if let Some(answer) = self.own.as_ref().and_then(|own| own.at_once(at_hand)) {
-            answer.durable().await?;
-            return answer.answer;
+        match self.at_once(at_hand) {
+            Some(answer) => answer.when_durable().boxed(),
+            None => {
+                self.ask(|reply| Command::Claim { run: run.clone(), claim: Box::new(claim), reply }).boxed()
+            }
         }
-        self.ask(|reply| Command::Claim { run: run.clone(), claim: Box::new(claim), reply }).await
     }
 
-    async fn heartbeat(
+    fn heartbeat(
         &self,
         scope: Scope,
         task: TaskId,
         beat: HeartbeatRequest,
-    ) -> Result<HeartbeatResponse, StoreError> {
-        validate::heartbeat(&beat)?;
+    ) -> Answering<'_, HeartbeatResponse> {
+        if let Err(invalid) = validate::heartbeat(&beat) {
+            return ready(Err(invalid)).boxed();
+        }
         let rule = move |run: &mut RunState, now| run.heartbeat(task, &beat, now);
-        self.on_task(scope, task, rule, State::answer_beat).await
+        self.on_task(scope, task, rule, State::answer_beat)
     }
 
     async fn lease(&self, scope: Scope, task: TaskId, fence: i64) -> Result<LeaseInfo, StoreError> {
@@ -231,17 +240,12 @@ impl Store for Engine {
         self.on_task(scope, task, rule, State::answer).await
     }
 
-    async fn complete(
-        &self,
-        scope: Scope,
-        task: TaskId,
-        request: CompleteRequest,
-    ) -> Result<TaskView, StoreError> {
+    fn complete(&self, scope: Scope, task: TaskId, request: CompleteRequest) -> Answering<'_, TaskView> {
         let rule = move |run: &mut RunState, now| {
             run.complete(task, &request, now)?;
             Ok(view::task_in(run, task))
         };
-        self.on_task(scope, task, rule, State::answer).await
+        self.on_task(scope, task, rule, State::answer)
     }
 
     async fn deliver(
