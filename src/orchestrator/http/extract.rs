@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use axum::http::{Request, header};
+use axum::http::{Extensions, Request, header};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryFutureExt as _};
 use serde::de::DeserializeOwned;
 
 use super::answer::Refusal;
@@ -141,37 +141,51 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Params<T> {
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = Refusal;
-    async fn from_request(request: Request<Body>, app: &Arc<App>) -> Result<Self, Refusal> {
-        json(request, app, app.limits.json_bytes).await.map(JsonBody)
+    fn from_request(
+        request: Request<Body>,
+        app: &Arc<App>,
+    ) -> impl Future<Output = Result<Self, Refusal>> + Send {
+        json(request, app, app.limits.json_bytes).map_ok(JsonBody)
     }
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for LongBody<T> {
     type Rejection = Refusal;
-    async fn from_request(request: Request<Body>, app: &Arc<App>) -> Result<Self, Refusal> {
-        json(request, app, app.limits.json_bytes * Limits::CREATE_FACTOR).await.map(LongBody)
+    fn from_request(
+        request: Request<Body>,
+        app: &Arc<App>,
+    ) -> impl Future<Output = Result<Self, Refusal>> + Send {
+        json(request, app, app.limits.json_bytes * Limits::CREATE_FACTOR).map_ok(LongBody)
     }
 }
 
-async fn json<T: DeserializeOwned>(request: Request<Body>, app: &App, limit: usize) -> Result<T, Refusal> {
+/// Keeps nothing of the request but its body while that is read: thousands of them are.
+fn json<T: DeserializeOwned>(
+    request: Request<Body>,
+    app: &App,
+    limit: usize,
+) -> impl Future<Output = Result<T, Refusal>> + Send {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if !kind.is_some_and(is_json) {
-        let message = "the body must be JSON, sent as `Content-Type: application/json`";
-        return Err(Refusal::new(ErrorCode::UnsupportedMediaType, message));
+    let is_json = kind.is_some_and(is_json);
+    let patience = patience(request.extensions()).clone();
+    let body = request.into_body();
+    async move {
+        if !is_json {
+            let message = "the body must be JSON, sent as `Content-Type: application/json`";
+            return Err(Refusal::new(ErrorCode::UnsupportedMediaType, message));
+        }
+        let bytes = collect(body, app, &patience, limit).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Refusal::bad_request(format!("the body is not what this call takes: {error}")))
     }
-    let (parts, body) = request.into_parts();
-    let patience = patience(&parts);
-    let bytes = collect(body, app, patience, limit).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Refusal::bad_request(format!("the body is not what this call takes: {error}")))
 }
 
 fn is_json(kind: &str) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn patience(parts: &Parts) -> &Patience {
-    &parts.extensions.get::<Peer>().expect("the listener adds the peer to every request").patience
+fn patience(extensions: &Extensions) -> &Patience {
+    &extensions.get::<Peer>().expect("the listener adds the peer to every request").patience
 }
 
 /// Reads a body within its limits of size and time.
