@@ -124,31 +124,34 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
-        let Some(tls) = self.tls.clone() else { return self.speak(TokioIo::new(stream)).await };
+        let Some(tls) = &self.tls else { return self.speak(TokioIo::new(stream)).await };
         match tokio::time::timeout(self.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.speak(TokioIo::new(stream)).await,
+            // In memory of its own: connections without TLS do not need so much.
+            Ok(Ok(stream)) => Box::pin(self.speak(TokioIo::new(stream))).await,
             Ok(Err(error)) => self.refuse("tls_handshake", &error),
             Err(_) => self.refuse("tls_timeout", &io::ErrorKind::TimedOut.into()),
         }
     }
 
-    async fn speak(self, io: impl Read + Write + Unpin + Send + 'static) {
+    fn speak(self, io: impl Read + Write + Unpin + Send + 'static) -> impl Future<Output = ()> + Send {
         let Connection { slot, http, router, peer, watcher, metrics, .. } = self;
         let Peer { address, patience, .. } = peer.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request.map(Body::new))
         });
-        let connection = watcher.watch(http.serve_connection(io, service));
-        if let Err(error) = patience.keep(connection).await {
-            if error.is_timeout() {
-                metrics.refused("header_timeout");
-            } else if error.is_parse() {
-                metrics.refused("bad_http");
+        let connection = patience.keep(watcher.watch(http.serve_connection(io, service)));
+        async move {
+            if let Err(error) = connection.await {
+                if error.is_timeout() {
+                    metrics.refused("header_timeout");
+                } else if error.is_parse() {
+                    metrics.refused("bad_http");
+                }
+                tracing::debug!(peer = %address, %error, "a connection broke off");
             }
-            tracing::debug!(peer = %address, %error, "a connection broke off");
+            drop(slot);
         }
-        drop(slot);
     }
 
     fn refuse(&self, reason: &'static str, error: &io::Error) {

@@ -4,14 +4,14 @@
 //! set for the earliest limit it was ever asked to watch: when it rings, the connection looks whether somebody
 //! still waits, and is asked anew by whoever does. Limits that are met cost a comparison.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
+use pin_project_lite::pin_project;
 
 /// Shared by a connection and what runs inside its task: futures that are polled elsewhere are not woken.
 #[derive(Debug, Clone)]
@@ -32,47 +32,79 @@ impl Patience {
     }
 
     /// Runs the connection and wakes it whenever a limit within it may be over.
-    pub async fn keep<F: Future>(&self, connection: F) -> F::Output {
-        let mut connection = pin!(connection);
-        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-        let mut set = NOBODY;
-        poll_fn(|context| {
-            loop {
-                if let Poll::Ready(end) = connection.as_mut().poll(context) {
-                    return Poll::Ready(end);
-                }
-                let earliest = self.0.earliest.load(Ordering::Relaxed);
-                if earliest == NOBODY {
-                    return Poll::Pending;
-                }
-                if earliest < set {
-                    set = earliest;
-                    timer.as_mut().reset((self.0.opened + Duration::from_nanos(set)).into());
-                }
-                ready!(timer.as_mut().poll(context));
-                set = NOBODY;
-                self.0.earliest.store(NOBODY, Ordering::Relaxed);
-            }
-        })
-        .await
+    pub fn keep<F: Future>(&self, connection: F) -> Kept<F> {
+        Kept { shared: self.0.clone(), connection, timer: tokio::time::sleep(Duration::ZERO), set: NOBODY }
     }
 
     /// `None` when the limit was over first.
-    pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
-        let mut until = None;
-        poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
-            }
-            let until = until.get_or_insert_with(|| self.until(Instant::now() + limit));
-            until.look().map(|()| None)
-        })
-        .await
+    pub fn within<F: Future>(&self, limit: Duration, future: F) -> Within<F> {
+        Within { patience: self.clone(), limit, until: None, future }
     }
 
     fn until(&self, at: Instant) -> Until {
         Until { shared: self.0.clone(), at }
+    }
+}
+
+pin_project! {
+    /// What [`Patience::keep`] gives.
+    pub struct Kept<F> {
+        shared: Arc<Shared>,
+        #[pin]
+        connection: F,
+        #[pin]
+        timer: tokio::time::Sleep,
+        // When the timer rings, as in `Shared`.
+        set: u64,
+    }
+}
+
+impl<F: Future> Future for Kept<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        loop {
+            if let Poll::Ready(end) = this.connection.as_mut().poll(context) {
+                return Poll::Ready(end);
+            }
+            let earliest = this.shared.earliest.load(Ordering::Relaxed);
+            if earliest == NOBODY {
+                return Poll::Pending;
+            }
+            if earliest < *this.set {
+                *this.set = earliest;
+                this.timer.as_mut().reset((this.shared.opened + Duration::from_nanos(earliest)).into());
+            }
+            ready!(this.timer.as_mut().poll(context));
+            *this.set = NOBODY;
+            this.shared.earliest.store(NOBODY, Ordering::Relaxed);
+        }
+    }
+}
+
+pin_project! {
+    /// What [`Patience::within`] gives.
+    pub struct Within<F> {
+        patience: Patience,
+        limit: Duration,
+        // From the first time on that it had to wait.
+        until: Option<Until>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        let until = this.until.get_or_insert_with(|| this.patience.until(Instant::now() + *this.limit));
+        until.look().map(|()| None)
     }
 }
 
@@ -88,6 +120,7 @@ impl Timer for Patience {
 }
 
 /// Over at a moment.
+#[derive(Debug)]
 struct Until {
     shared: Arc<Shared>,
     at: Instant,
