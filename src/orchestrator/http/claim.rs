@@ -9,7 +9,7 @@ use super::answer::{Json, Refusal};
 use super::app::App;
 use super::extract::{JsonBody, RunPath, check_name};
 use super::upload::deliver_bytes;
-use crate::api::{ClaimRequest, ClaimResponse};
+use crate::api::{ClaimRequest, ClaimResponse, RunId};
 use crate::orchestrator::store::Claimed;
 
 const MAX_WAIT_SECONDS: u32 = 60;
@@ -34,35 +34,44 @@ pub async fn claim_task(
     }
     check_name(&claim.runner_id)?;
     claim.host.as_deref().map_or(Ok(()), check_name)?;
-    let waits = claim.wait_seconds > 0;
-    let mut asked = Instant::now();
-    let deadline = asked + Duration::from_secs(claim.wait_seconds.into());
+    if claim.wait_seconds > 0 {
+        // In memory of its own: who does not wait needs less.
+        return Box::pin(wait_for_task(&app, &run, claim)).await.map(Json);
+    }
+    let answer = ask(&app, &run, claim).await?;
+    Ok(Json(answer.unwrap_or(ClaimResponse::Wait { retry_after_seconds: RETRY_AFTER_SECONDS })))
+}
+
+/// Asks again with each change of the queue until the time is over.
+async fn wait_for_task(app: &App, run: &RunId, claim: ClaimRequest) -> Result<ClaimResponse, Refusal> {
+    let deadline = Instant::now() + Duration::from_secs(claim.wait_seconds.into());
     let mut changes = app.store.queue_changes();
-    let mut claim = Some(claim);
     loop {
-        let asking = if waits { claim.clone() } else { claim.take() };
-        let asking = asking.expect("without a wait it is asked once");
         // Seen before asking, so that a change while asking is not missed.
         changes.mark_unchanged();
-        match app.store.claim(&run, asking).await? {
-            Claimed::Assigned(task, lease) => {
-                app.metrics.claimed(asked.elapsed());
-                let deliver_bytes = deliver_bytes(&app);
-                return Ok(Json(ClaimResponse::Assigned { task, lease, deliver_bytes }));
-            }
-            Claimed::Done => return Ok(Json(ClaimResponse::Done)),
-            Claimed::Nothing => {}
+        if let Some(answer) = ask(app, run, claim.clone()).await? {
+            return Ok(answer);
         }
-        let changed = waits
-            && tokio::select! {
-                changed = changes.changed() => changed.is_ok(),
-                () = tokio::time::sleep_until(deadline.into()) => false,
-                () = app.stop.cancelled() => false,
-            };
+        let changed = tokio::select! {
+            changed = changes.changed() => changed.is_ok(),
+            () = tokio::time::sleep_until(deadline.into()) => false,
+            () = app.stop.cancelled() => false,
+        };
         if !changed {
-            let retry_after_seconds = if waits { RETRY_AFTER_WAITING_SECONDS } else { RETRY_AFTER_SECONDS };
-            return Ok(Json(ClaimResponse::Wait { retry_after_seconds }));
+            return Ok(ClaimResponse::Wait { retry_after_seconds: RETRY_AFTER_WAITING_SECONDS });
         }
-        asked = Instant::now();
+    }
+}
+
+/// `None` where there is nothing now.
+async fn ask(app: &App, run: &RunId, claim: ClaimRequest) -> Result<Option<ClaimResponse>, Refusal> {
+    let asked = Instant::now();
+    match app.store.claim(run, claim).await? {
+        Claimed::Assigned(task, lease) => {
+            app.metrics.claimed(asked.elapsed());
+            Ok(Some(ClaimResponse::Assigned { task, lease, deliver_bytes: deliver_bytes(app) }))
+        }
+        Claimed::Done => Ok(Some(ClaimResponse::Done)),
+        Claimed::Nothing => Ok(None),
     }
 }
