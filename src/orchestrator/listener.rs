@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures::FutureExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
@@ -26,7 +27,7 @@ use tower::Service as _;
 
 use super::Limits;
 use super::auth::Shown;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, OpenConnection};
 use super::patience::Patience;
 use super::peers::{PeerSlot, Peers};
 
@@ -82,7 +83,7 @@ impl Listener {
                     let mut http = http.clone();
                     http.timer(patience.clone()).header_read_timeout(self.limits.header_timeout);
                     let connection = Connection {
-                        slot: (slot, peer_slot),
+                        guards: (slot, peer_slot, self.metrics.connection_opened()),
                         http,
                         tls: self.tls.clone(),
                         router: self.router.clone(),
@@ -107,8 +108,8 @@ impl Listener {
 }
 
 struct Connection {
-    /// Free again when the connection ends.
-    slot: (OwnedSemaphorePermit, PeerSlot),
+    /// Counted until the connection ends.
+    guards: (OwnedSemaphorePermit, PeerSlot, OpenConnection),
     http: http1::Builder,
     tls: Option<TlsAcceptor>,
     router: Router,
@@ -119,30 +120,34 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream) {
-        let _open = self.metrics.connection_opened();
+    /// There are thousands of these: one without TLS takes no more memory than it needs.
+    fn serve(self, stream: TcpStream) -> impl Future<Output = ()> + Send {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
-        let Some(tls) = &self.tls else { return self.speak(TokioIo::new(stream)).await };
+        match self.tls.clone() {
+            None => self.speak(TokioIo::new(stream)).left_future(),
+            Some(tls) => self.serve_encrypted(tls, stream).boxed().right_future(),
+        }
+    }
+
+    async fn serve_encrypted(self, tls: TlsAcceptor, stream: TcpStream) {
         match tokio::time::timeout(self.handshake_timeout, tls.accept(stream)).await {
-            // In memory of its own: connections without TLS do not need so much.
-            Ok(Ok(stream)) => Box::pin(self.speak(TokioIo::new(stream))).await,
+            Ok(Ok(stream)) => self.speak(TokioIo::new(stream)).await,
             Ok(Err(error)) => self.refuse("tls_handshake", &error),
             Err(_) => self.refuse("tls_timeout", &io::ErrorKind::TimedOut.into()),
         }
     }
 
     fn speak(self, io: impl Read + Write + Unpin + Send + 'static) -> impl Future<Output = ()> + Send {
-        let Connection { slot, http, router, peer, watcher, metrics, .. } = self;
+        let Connection { guards, http, router, peer, watcher, metrics, .. } = self;
         let Peer { address, patience, .. } = peer.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request.map(Body::new))
         });
-        let connection = patience.keep(watcher.watch(http.serve_connection(io, service)));
-        async move {
-            if let Err(error) = connection.await {
+        patience.keep(watcher.watch(http.serve_connection(io, service))).map(move |end| {
+            if let Err(error) = end {
                 if error.is_timeout() {
                     metrics.refused("header_timeout");
                 } else if error.is_parse() {
@@ -150,8 +155,8 @@ impl Connection {
                 }
                 tracing::debug!(peer = %address, %error, "a connection broke off");
             }
-            drop(slot);
-        }
+            drop(guards);
+        })
     }
 
     fn refuse(&self, reason: &'static str, error: &io::Error) {
