@@ -33,7 +33,7 @@ impl Patience {
 
     /// Runs the connection and wakes it whenever a limit within it may be over.
     pub fn keep<F: Future>(&self, connection: F) -> Kept<F> {
-        Kept { shared: self.0.clone(), connection, timer: tokio::time::sleep(Duration::ZERO), set: NOBODY }
+        Kept { patience: self.clone(), connection, timer: tokio::time::sleep(Duration::ZERO), set: NOBODY }
     }
 
     /// `None` when the limit was over first.
@@ -49,7 +49,7 @@ impl Patience {
 pin_project! {
     /// What [`Patience::keep`] gives.
     pub struct Kept<F> {
-        shared: Arc<Shared>,
+        patience: Patience,
         #[pin]
         connection: F,
         #[pin]
@@ -64,21 +64,22 @@ impl<F: Future> Future for Kept<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
+        let shared = &this.patience.0;
         loop {
             if let Poll::Ready(end) = this.connection.as_mut().poll(context) {
                 return Poll::Ready(end);
             }
-            let earliest = this.shared.earliest.load(Ordering::Relaxed);
+            let earliest = shared.earliest.load(Ordering::Relaxed);
             if earliest == NOBODY {
                 return Poll::Pending;
             }
             if earliest < *this.set {
                 *this.set = earliest;
-                this.timer.as_mut().reset((this.shared.opened + Duration::from_nanos(earliest)).into());
+                this.timer.as_mut().reset((shared.opened + Duration::from_nanos(earliest)).into());
             }
             ready!(this.timer.as_mut().poll(context));
             *this.set = NOBODY;
-            this.shared.earliest.store(NOBODY, Ordering::Relaxed);
+            shared.earliest.store(NOBODY, Ordering::Relaxed);
         }
     }
 }
