@@ -107,7 +107,7 @@ impl StoreError {
 
 /// The answer to what runners ask all the time. Where it can, the store carries such a call out before it gives this:
 /// thousands of answers wait for the same sync, and each then holds no more than itself.
-pub type Answering<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -121,13 +121,13 @@ pub trait Store: Send + Sync + 'static {
     /// No host of this provider instance is being made any more.
     async fn settle(&self, run: &RunId, provider: &str, settled: Settled) -> Result<RunView, StoreError>;
 
-    fn claim<'a>(&'a self, run: &'a RunId, claim: ClaimRequest) -> Answering<'a, Claimed>;
+    fn claim<'a>(&'a self, run: &'a RunId, claim: ClaimRequest) -> StoreFuture<'a, Claimed>;
     fn heartbeat(
         &self,
         scope: Scope,
         task: TaskId,
         beat: HeartbeatRequest,
-    ) -> Answering<'_, HeartbeatResponse>;
+    ) -> StoreFuture<'_, HeartbeatResponse>;
     /// Checks a fence without changing anything.
     async fn lease(&self, scope: Scope, task: TaskId, fence: i64) -> Result<LeaseInfo, StoreError>;
     /// Notes an upload, announced or verified, for the attempt that holds `fence`.
@@ -138,7 +138,7 @@ pub trait Store: Send + Sync + 'static {
         fence: i64,
         upload: Upload,
     ) -> Result<(), StoreError>;
-    fn complete(&self, scope: Scope, task: TaskId, request: CompleteRequest) -> Answering<'_, TaskView>;
+    fn complete(&self, scope: Scope, task: TaskId, request: CompleteRequest) -> StoreFuture<'_, TaskView>;
     /// [`Store::record_upload`] and [`Store::complete`] at once, for a verified upload; a repetition is answered as
     /// that of `complete`.
     async fn deliver(

@@ -19,7 +19,7 @@ use crate::api::{
 };
 
 use super::contract::{
-    Answering, Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
+    Claimed, LeaseInfo, Scope, Store, StoreError, StoreFuture, StoredResult, Swept, TaskPage, Upload,
 };
 use super::stats::StoreStats;
 
@@ -117,7 +117,7 @@ impl Store for NullStore {
         Ok(self.run_view(run.clone()))
     }
 
-    fn claim<'a>(&'a self, _run: &'a RunId, _claim: ClaimRequest) -> Answering<'a, Claimed> {
+    fn claim<'a>(&'a self, _run: &'a RunId, _claim: ClaimRequest) -> StoreFuture<'a, Claimed> {
         let task = AssignedTask {
             id: self.next_task.fetch_add(1, Ordering::Relaxed),
             alias: self.alias.clone(),
@@ -133,7 +133,7 @@ impl Store for NullStore {
         _scope: Scope,
         _task: TaskId,
         _beat: HeartbeatRequest,
-    ) -> Answering<'_, HeartbeatResponse> {
+    ) -> StoreFuture<'_, HeartbeatResponse> {
         ready(Ok(HeartbeatResponse { expires_at: expiry() })).boxed()
     }
 
@@ -159,7 +159,7 @@ impl Store for NullStore {
         Ok(())
     }
 
-    fn complete(&self, _scope: Scope, task: TaskId, _request: CompleteRequest) -> Answering<'_, TaskView> {
+    fn complete(&self, _scope: Scope, task: TaskId, _request: CompleteRequest) -> StoreFuture<'_, TaskView> {
         ready(Ok(self.task_view(task, TaskState::Completed))).boxed()
     }
 

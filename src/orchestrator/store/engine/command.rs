@@ -1,5 +1,7 @@
 //! What handlers ask the writer to do, each with the place for its answer.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::api::{ClaimRequest, CreateRun, RunId, RunView, Settled, TaskId};
@@ -7,7 +9,7 @@ use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::contract::{Claimed, Scope, StoreError, Swept};
 use crate::orchestrator::store::rules::{Ruled, RunKey, RunState};
 
-use super::batch::{Answer, Refusal};
+use super::batch::{Answer, BatchFailed, Refusal};
 use super::state::State;
 
 pub type Reply<T> = oneshot::Sender<Answer<T>>;
@@ -39,9 +41,13 @@ pub enum Command {
     Close { done: oneshot::Sender<()> },
 }
 
+/// Answers with the failure of a batch, instead of carrying the commands out.
+pub fn refuse_all(commands: impl Iterator<Item = Command>, failure: &Arc<BatchFailed>) {
+    commands.for_each(|command| command.refuse(StoreError::failed(failure.clone())));
+}
+
 impl Command {
-    /// Answers with an error instead of carrying the command out.
-    pub fn refuse(self, error: StoreError) {
+    fn refuse(self, error: StoreError) {
         let refusal = Refusal::at_once(Err(error));
         match self {
             Command::CreateRun { reply, .. } => send(reply, refusal.to()),

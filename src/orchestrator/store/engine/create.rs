@@ -11,7 +11,7 @@ use crate::orchestrator::store::rules::RunState;
 
 use super::backend::{Backend, BackendError, Insertion, NewRun};
 use super::batch::{Answer, BatchFailed};
-use super::command::{Command, Reply, send};
+use super::command::{Command, Reply, refuse_all, send};
 use super::writer::Writer;
 
 /// The answer to who created a run, and whether it is a new one.
@@ -44,9 +44,7 @@ impl Creations {
 
     /// Who waits has no turn any more.
     pub fn refuse_waiting(&mut self, failure: &Arc<BatchFailed>) {
-        for waiting in self.waiting.drain(..) {
-            waiting.refuse(StoreError::failed(failure.clone()));
-        }
+        refuse_all(self.waiting.drain(..), failure);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::orchestrator::store::clock::{Clock, Millis};
 use crate::orchestrator::store::contract::{
-    Answering, Claimed, LeaseInfo, Scope, Store, StoreError, StoredResult, Swept, TaskPage, Upload,
+    Claimed, LeaseInfo, Scope, Store, StoreError, StoreFuture, StoredResult, Swept, TaskPage, Upload,
 };
 use crate::orchestrator::store::rules::{Ruled, RunState, spec_text};
 use crate::orchestrator::store::stats::StoreStats;
@@ -144,7 +144,7 @@ impl Engine {
         task: TaskId,
         rule: impl Fn(&mut RunState, Millis) -> Ruled<T> + Send + 'static,
         promise: Promise<T>,
-    ) -> Answering<'_, T> {
+    ) -> StoreFuture<'_, T> {
         let at_hand = |state: &mut State, now| {
             let key = state.at_hand(&scope, task)?;
             let ruled = rule(state.run(key), now);
@@ -195,7 +195,7 @@ impl Store for Engine {
         self.ask(|reply| Command::Settle { run, provider, settled, reply }).await
     }
 
-    fn claim<'a>(&'a self, run: &'a RunId, claim: ClaimRequest) -> Answering<'a, Claimed> {
+    fn claim<'a>(&'a self, run: &'a RunId, claim: ClaimRequest) -> StoreFuture<'a, Claimed> {
         if let Err(invalid) = validate::claim(&claim) {
             return ready(Err(invalid)).boxed();
         }
@@ -216,7 +216,7 @@ impl Store for Engine {
         scope: Scope,
         task: TaskId,
         beat: HeartbeatRequest,
-    ) -> Answering<'_, HeartbeatResponse> {
+    ) -> StoreFuture<'_, HeartbeatResponse> {
         if let Err(invalid) = validate::heartbeat(&beat) {
             return ready(Err(invalid)).boxed();
         }
@@ -240,7 +240,7 @@ impl Store for Engine {
         self.on_task(scope, task, rule, State::answer).await
     }
 
-    fn complete(&self, scope: Scope, task: TaskId, request: CompleteRequest) -> Answering<'_, TaskView> {
+    fn complete(&self, scope: Scope, task: TaskId, request: CompleteRequest) -> StoreFuture<'_, TaskView> {
         let rule = move |run: &mut RunState, now| {
             run.complete(task, &request, now)?;
             Ok(view::task_in(run, task))

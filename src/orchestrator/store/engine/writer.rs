@@ -7,13 +7,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::error;
 
 use crate::orchestrator::store::clock::{Clock, Millis};
-use crate::orchestrator::store::contract::StoreError;
 use crate::orchestrator::store::rules::{Changes, RunState, Take};
 use crate::orchestrator::store::stats::{StoreStats, count};
 
 use super::backend::{Backend, BackendError, Commit, Committed};
 use super::batch::{Batch, BatchFailed};
-use super::command::Command;
+use super::command::{Command, refuse_all};
 use super::create::Creations;
 use super::state::State;
 
@@ -235,9 +234,7 @@ impl<B: Backend> Writer<B> {
         let close = take_close(batch);
         if let Err(cause) = self.carry_out_all(batch).await {
             let failure = self.give_up(cause).await;
-            for unreached in batch.drain(..) {
-                unreached.refuse(StoreError::failed(failure.clone()));
-            }
+            refuse_all(batch.drain(..), &failure);
         }
         close
     }
