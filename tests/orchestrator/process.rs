@@ -206,6 +206,8 @@ async fn a_full_disk_is_said_and_what_was_asked_works_once_there_is_room() {
     std::fs::write(&filler, vec![1; 4 << 20]).unwrap_err();
 
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ready = async || http.get(format!("{}/ready", process.url)).send().await.unwrap().status();
+    assert_eq!(ready().await, 503);
     let url = format!("{}/api/v1/runs", process.url);
     let big = create("big", 50_000);
     let answer = http.post(&url).bearer_auth(KEY).json(&big).send().await.unwrap();
@@ -220,6 +222,7 @@ async fn a_full_disk_is_said_and_what_was_asked_works_once_there_is_room() {
     assert_eq!(another.put(&place).bearer_auth(KEY).body(program).send().await.unwrap().status(), 507);
 
     std::fs::remove_file(&filler).unwrap();
+    assert_eq!(ready().await, 200);
     let again = http.post(&url).bearer_auth(KEY).json(&create("big", 1_000)).send().await.unwrap();
     assert_eq!(again.status(), 201, "nothing of the refused one was kept");
     assert_eq!(client.run(&run_id("small")).await.unwrap().tasks.total, 2);

@@ -1,12 +1,15 @@
 //! Archives in a folder: written beside their place, checked, synced, then renamed into it.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::{Archive, StorageError};
 use crate::orchestrator::store::Durability;
+
+/// A block of the usual file systems.
+const PROBE_BYTES: usize = 4096;
 
 #[derive(Clone)]
 pub struct FolderStorage {
@@ -33,9 +36,10 @@ impl FolderStorage {
         Ok(Staged { root: self.root.clone(), durability: self.durability, file })
     }
 
-    /// Whether a file can be made in the folder.
+    /// Whether a small file can be written in the folder: on a full disk one can be made, but stays empty.
     pub(super) fn ping(&self) -> Result<(), StorageError> {
-        self.stage().map(drop)
+        let mut probe = self.stage()?.file;
+        Ok(probe.write_all(&[0; PROBE_BYTES])?)
     }
 
     pub(super) fn read(&self, key: &str) -> Result<Archive, StorageError> {
@@ -76,7 +80,7 @@ impl Staged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read as _, Write as _};
+    use std::io::Read as _;
 
     #[test]
     fn what_was_kept_is_read_back_and_what_was_dropped_is_gone() {
