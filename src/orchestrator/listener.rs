@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use axum::body::Body;
 use futures::FutureExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -142,14 +144,20 @@ impl Connection {
     fn speak(self, io: impl Read + Write + Unpin + Send + 'static) -> impl Future<Output = ()> + Send {
         let Connection { guards, http, router, peer, watcher, metrics, .. } = self;
         let Peer { address, patience, .. } = peer.clone();
+        let asked = Arc::<AtomicBool>::default();
+        let was_asked = asked.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            name_host(&mut request);
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request.map(Body::new))
         });
         patience.keep(watcher.watch(http.serve_connection(io, service))).map(move |end| {
             if let Err(error) = end {
                 if error.is_timeout() {
-                    metrics.refused("header_timeout");
+                    // One that was asked something before is most likely idle: clients keep connections for later.
+                    let idle = was_asked.load(Ordering::Relaxed);
+                    metrics.refused(if idle { "idle_timeout" } else { "header_timeout" });
                 } else if error.is_parse() {
                     metrics.refused("bad_http");
                 }
@@ -162,5 +170,14 @@ impl Connection {
     fn refuse(&self, reason: &'static str, error: &io::Error) {
         self.metrics.refused(reason);
         tracing::debug!(peer = %self.peer.address, %error, "a TLS handshake failed");
+    }
+}
+
+/// A target that names a host overrides the `Host` line (RFC 9112, 3.2.2), so that nobody behind this sees another.
+fn name_host(request: &mut Request<Incoming>) {
+    let Some(host) = request.uri().authority() else { return };
+    match HeaderValue::from_str(host.as_str()) {
+        Ok(host) => drop(request.headers_mut().insert(HOST, host)),
+        Err(_) => drop(request.headers_mut().remove(HOST)),
     }
 }

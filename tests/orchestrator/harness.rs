@@ -47,6 +47,12 @@ impl Server {
         format!("{}{path}", self.running.url())
     }
 
+    /// The figures, as anybody on this machine may read them.
+    pub async fn metrics(&self) -> String {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap()
+    }
+
     pub fn admin(&self) -> Client {
         Client::new(self.running.endpoint()).unwrap()
     }

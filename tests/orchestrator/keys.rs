@@ -3,6 +3,8 @@
 use bench::api::ErrorCode;
 use bench::client::{Client, Endpoint, Secret};
 use reqwest::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::harness::{Server, claim, claimed, create, run_id};
 
@@ -41,6 +43,15 @@ async fn requests_on_behalf_of_others_are_not_local() {
     let two_names =
         http().get(server.url("/metrics")).header("host", "localhost").header("host", "evil.example");
     assert_eq!(status(two_names).await, StatusCode::UNAUTHORIZED);
+    // The name in the target counts, not the one beside it.
+    for (target, expected) in [("http://evil.example/metrics", "401"), ("http://localhost/metrics", "200")] {
+        let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -50,7 +61,7 @@ async fn wrong_keys_are_refused_and_counted() {
         let request = http().get(server.url("/api/v1/runs")).bearer_auth(key);
         assert_eq!(status(request).await, StatusCode::UNAUTHORIZED, "{key}");
     }
-    let metrics = http().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let metrics = server.metrics().await;
     assert!(metrics.contains("bench_http_refused_total{reason=\"wrong_key\"} 4"), "{metrics}");
 
     // A run key with its run or expiry changed is a wrong key, on its own run's calls as well.

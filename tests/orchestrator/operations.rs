@@ -9,8 +9,7 @@ async fn metrics_tell_tasks_claims_runners_requests_and_storage() {
     let runner = server.runner("r");
     finish_one(&runner, "r", "x").await;
     claimed(&runner, "r", "runner-2").await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let text = http.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let text = server.metrics().await;
     let expected = [
         "bench_tasks{state=\"completed\"} 1",
         "bench_tasks{state=\"claimed\"} 1",
