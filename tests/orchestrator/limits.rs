@@ -196,6 +196,8 @@ async fn slow_senders_are_cut_off() {
     .await;
     left_alone_after(&server, b"GET /up HTTP/1.1\r\nhost: loc").await;
     left_alone_after(&server, b"").await;
+    let one_answer = left_alone_after(&server, b"GET /up HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(one_answer.starts_with("HTTP/1.1 200"), "{one_answer}");
     let key = server.running.admin_key();
     let head = format!(
         "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: \
@@ -204,7 +206,12 @@ async fn slow_senders_are_cut_off() {
     );
     let answer = left_alone_after(&server, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    server.admin().up().await.unwrap();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let metrics = server.metrics().await;
+    for (reason, count) in [("header_timeout", 2), ("idle_timeout", 1), ("timeout", 1)] {
+        let line = format!("bench_http_refused_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[tokio::test]

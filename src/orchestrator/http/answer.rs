@@ -82,6 +82,10 @@ impl Refusal {
         if self.code == ErrorCode::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if matches!(self.code, ErrorCode::TooLarge | ErrorCode::Timeout | ErrorCode::LengthRequired) {
+            // What is left of the body is not read, so nothing can follow it.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let wait =
             self.retry_after.or((self.code == ErrorCode::Unavailable).then_some(Duration::from_secs(1)));
         if let Some(wait) = wait {

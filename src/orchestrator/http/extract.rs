@@ -43,6 +43,12 @@ pub struct LongBody<T>(pub T);
 /// The query.
 pub struct Params<T>(pub T);
 
+/// Bytes in the description of the API.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only described, never made")]
+pub struct RawBytes(Vec<u8>);
+
 fn caller(parts: &Parts) -> Caller {
     parts.extensions.get::<Caller>().cloned().unwrap_or(Caller::Nobody)
 }

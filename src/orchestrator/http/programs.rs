@@ -13,7 +13,7 @@ use tokio_util::io::ReaderStream;
 
 use super::answer::Refusal;
 use super::app::App;
-use super::extract::{MasterOnly, ProgramPath};
+use super::extract::{MasterOnly, ProgramPath, RawBytes};
 use crate::api::ErrorCode;
 use crate::orchestrator::programs::ProgramDigest;
 use crate::orchestrator::storage::StorageError;
@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// A task runner's program, by its SHA-256. The orchestrator has its own, and what the master sent.
 #[utoipa::path(get, path = "/api/v1/binaries/{sha256}", tag = "runner", params(("sha256" = String, Path)),
-    responses((status = 200, description = "The program", body = Vec<u8>, content_type = "application/octet-stream")))]
+    responses((status = 200, description = "The program", body = RawBytes, content_type = "application/octet-stream")))]
 pub async fn fetch_program(
     State(app): State<Arc<App>>,
     ProgramPath(digest): ProgramPath,
@@ -46,7 +46,7 @@ pub async fn fetch_program(
 
 /// Takes a program for hosts to fetch. It is kept only where it is what its address says.
 #[utoipa::path(put, path = "/api/v1/binaries/{sha256}", tag = "runs", params(("sha256" = String, Path)),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = RawBytes, content_type = "application/octet-stream"),
     responses((status = 204, description = "Kept")))]
 pub async fn keep_program(
     State(app): State<Arc<App>>,

@@ -15,8 +15,7 @@ use utoipa::IntoParams;
 
 use super::answer::Refusal;
 use super::app::App;
-use super::extract::{Params, RunPath, TaskPath};
-use super::upload::ArchiveBytes;
+use super::extract::{Params, RawBytes, RunPath, TaskPath};
 use crate::api::ErrorCode;
 use crate::orchestrator::archive::{self, BadArchive, Part};
 use crate::orchestrator::storage::{Storage, StorageError};
@@ -32,7 +31,7 @@ const MAX_LOG_BYTES: usize = 1 << 20;
 /// read, its folder has `unreadable.txt` with the reason. Packed while it is sent; an archive that breaks
 /// off does not end as gzip does.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/results.tar.gz", tag = "runs", params(("id" = String, Path)),
-    responses((status = 200, description = "The archive", body = ArchiveBytes, content_type = "application/gzip")))]
+    responses((status = 200, description = "The archive", body = RawBytes, content_type = "application/gzip")))]
 pub async fn download_results(
     State(app): State<Arc<App>>,
     RunPath(run): RunPath,

@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use super::answer::{Json, Refusal};
 use super::app::App;
-use super::extract::{JsonBody, Params, TaskPath, collect};
+use super::extract::{JsonBody, Params, RawBytes, TaskPath, collect};
 use crate::api::{CompleteRequest, ErrorCode, TaskId, TaskView, UploadRequest, UploadTicket};
 use crate::orchestrator::archive::{self, BadArchive};
 use crate::orchestrator::listener::Peer;
@@ -105,18 +105,12 @@ pub struct ResultQuery {
     complete: bool,
 }
 
-/// Bytes in the description of the API.
-#[derive(utoipa::ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[expect(dead_code, reason = "only described, never made")]
-pub struct ArchiveBytes(Vec<u8>);
-
 /// Takes an archive, where results are kept in a folder. It is checked before it counts. It was announced, or
 /// is small and comes with its `sha256`; then the same call may complete the task, and the same call again
 /// answers as the first time.
 #[utoipa::path(put, path = "/api/v1/tasks/{id}/result", tag = "runner",
     params(("id" = i64, Path), ResultQuery),
-    request_body(content = ArchiveBytes, content_type = "application/gzip", description = "gzip'd tar"),
+    request_body(content = RawBytes, content_type = "application/gzip", description = "gzip'd tar"),
     responses(
         (status = 200, description = "The archive was kept, and the task is completed", body = TaskView),
         (status = 204, description = "The archive was checked and kept"),
