@@ -43,7 +43,7 @@ pub struct LongBody<T>(pub T);
 /// The query.
 pub struct Params<T>(pub T);
 
-/// Bytes in the description of the API.
+/// A file, byte by byte.
 #[derive(utoipa::ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "only described, never made")]
