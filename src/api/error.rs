@@ -16,7 +16,8 @@ pub struct ErrorBody {
 
 /// Machine-readable reason; also the `reason` label of the refused-requests metric, which tells some of them closer: keys
 /// as `no_key`, `wrong_key` and `expired_key`, what a key may not do as `run_key_scope`, `foreign_run` and `viewer`, and
-/// `rate_limited_peer`.
+/// `rate_limited_peer`. Connections that end without an answer count there, too: `header_timeout` and `idle_timeout` (before
+/// and after a first request), `bad_http`, `peer_connections`, `tls_handshake` and `tls_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {

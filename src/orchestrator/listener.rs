@@ -15,7 +15,6 @@ use axum::body::Body;
 use futures::FutureExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -148,7 +147,6 @@ impl Connection {
         let was_asked = asked.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            name_host(&mut request);
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request.map(Body::new))
         });
@@ -170,14 +168,5 @@ impl Connection {
     fn refuse(&self, reason: &'static str, error: &io::Error) {
         self.metrics.refused(reason);
         tracing::debug!(peer = %self.peer.address, %error, "a TLS handshake failed");
-    }
-}
-
-/// A target that names a host overrides the `Host` line (RFC 9112, 3.2.2), so that nobody behind this sees another.
-fn name_host(request: &mut Request<Incoming>) {
-    let Some(host) = request.uri().authority() else { return };
-    match HeaderValue::from_str(host.as_str()) {
-        Ok(host) => drop(request.headers_mut().insert(HOST, host)),
-        Err(_) => drop(request.headers_mut().remove(HOST)),
     }
 }

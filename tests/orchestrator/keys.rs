@@ -43,10 +43,16 @@ async fn requests_on_behalf_of_others_are_not_local() {
     let two_names =
         http().get(server.url("/metrics")).header("host", "localhost").header("host", "evil.example");
     assert_eq!(status(two_names).await, StatusCode::UNAUTHORIZED);
-    // The name in the target counts, not the one beside it.
-    for (target, expected) in [("http://evil.example/metrics", "401"), ("http://localhost/metrics", "200")] {
+    // The name in the target, and the one beside it.
+    let named = [
+        ("evil.example", "localhost", "401"),
+        ("localhost", "evil.example", "401"),
+        ("localhost", "localhost", "200"),
+    ];
+    for (target, host, expected) in named {
         let mut stream = TcpStream::connect(server.running.address()).await.unwrap();
-        let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET http://{target}/metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

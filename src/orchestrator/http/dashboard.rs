@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -48,6 +48,7 @@ async fn index(
     Extension(caller): Extension<Caller>,
     Extension(peer): Extension<Peer>,
     session: Option<Extension<Session>>,
+    target: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     if let Some(Extension(session)) = session {
@@ -55,7 +56,7 @@ async fn index(
     }
     let role = match caller {
         Caller::Admin => Role::Admin,
-        Caller::Nobody if is_local(&app, &peer, &headers) => Role::Viewer,
+        Caller::Nobody if is_local(&app, &peer, &target, &headers) => Role::Viewer,
         Caller::Nobody => return Ok(Redirect::to("/login").into_response()),
         Caller::Run(_) | Caller::Viewer => {
             return Err(Refusal::new(ErrorCode::Forbidden, "a run key does not open the dashboard"));

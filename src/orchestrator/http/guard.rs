@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::MatchedPath;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use futures::future::{CatchUnwind, Either};
@@ -169,7 +169,9 @@ fn admit(exchange: &Exchange, request: &mut Request<Body>) -> Result<(), Refusal
         Ok(identity) => identity,
         // A stale cookie must not keep a browser from the login page.
         Err(_) if access == Access::Public => NOBODY,
-        Err(BadKey::Missing) if access.is_open_on_loopback() && is_local(app, peer, request.headers()) => {
+        Err(BadKey::Missing)
+            if access.is_open_on_loopback() && is_local(app, peer, request.uri(), request.headers()) =>
+        {
             NOBODY
         }
         // Browsers are sent to the login page by the dashboard itself.
@@ -249,14 +251,17 @@ pub fn refuse_key(app: &App, peer: &Peer, bad: BadKey) -> Refusal {
     Refusal::new(ErrorCode::Unauthorized, bad.to_string()).because(bad.reason())
 }
 
-/// Loopback means: bound to it, called from it, by its name, and not on behalf of somebody else.
-pub fn is_local(app: &App, peer: &Peer, headers: &HeaderMap) -> bool {
+/// Loopback means: bound to it, called from it, by its name, and not on behalf of somebody else. A target may name the
+/// host as well, and then that name counts (RFC 9112, 3.2.2); a local caller means the same with both.
+pub fn is_local(app: &App, peer: &Peer, target: &Uri, headers: &HeaderMap) -> bool {
     const FORWARDING: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let is_own = |host: &str| is_own_loopback_name(without_port(host));
     app.on_loopback
         && is_own_loopback(peer.address.ip())
-        && host.to_str().is_ok_and(|host| is_own_loopback_name(without_port(host)))
+        && host.to_str().is_ok_and(is_own)
+        && target.authority().is_none_or(|host| is_own(host.as_str()))
         && !FORWARDING.iter().any(|name| headers.contains_key(*name))
 }
 

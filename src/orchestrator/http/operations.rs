@@ -47,7 +47,7 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Ref
 
 fn not_ready(message: &'static str, why: &dyn std::error::Error) -> Refusal {
     tracing::warn!(error = crate::cause_chain(why), "not ready: {message}");
-    Refusal::new(ErrorCode::Unavailable, message)
+    Refusal::new(ErrorCode::Unavailable, format!("{message}; the orchestrator's log says why"))
 }
 
 /// Figures in the Prometheus text format.
