@@ -307,6 +307,15 @@ async fn one_address_does_not_take_all_connections() {
 }
 
 #[tokio::test]
+async fn the_kernels_table_of_files_has_room_for_all_connections() {
+    const CONNECTIONS: usize = 2048;
+    let _server = Server::start_with(|config| config.limits.connections = CONNECTIONS).await;
+    let status = fs_err::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+    assert!(size.trim().parse::<usize>().unwrap() > CONNECTIONS, "it would grow while connections are taken");
+}
+
+#[tokio::test]
 async fn more_connections_than_allowed_wait_their_turn() {
     let server = Server::start_with(|config| config.limits.connections = 2).await;
     let first = TcpStream::connect(server.running.address()).await.unwrap();
