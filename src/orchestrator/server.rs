@@ -123,7 +123,11 @@ async fn serve(
         limits: limits.clone(),
     });
     if let Err(error) = make_room_for_files(&socket, limits.connections) {
-        tracing::warn!(%error, "could not prepare for many open files: fewer may be open, or take longer to open");
+        tracing::warn!(
+            %error,
+            connections = limits.connections,
+            "could not make room for all connections: allow more open files (`ulimit -n`, `LimitNOFILE=`)"
+        );
     }
     let sweeper = tokio::spawn(sweep(app.clone()));
     let listener = Listener {
@@ -215,13 +219,14 @@ fn prepare_home(home: &Path) -> Result<(), StartError> {
 ///
 /// The kernel's table of a process's files doubles when it is full. Where threads share it, whoever opens the file too
 /// many waits until every CPU has been through the scheduler (`expand_fdtable` in Linux's `fs/file.c`): 5 to 15 ms, in
-/// which that thread answers nobody. A high number, taken and given back, makes the table large now.
-fn make_room_for_files(any: impl AsFd, connections: usize) -> nix::Result<()> {
+/// which that thread answers nobody. A high number, given to a file that is open and taken back, makes the table
+/// large now.
+fn make_room_for_files(open: impl AsFd, connections: usize) -> nix::Result<()> {
     let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
     let highest = i32::try_from(limit.saturating_sub(1)).unwrap_or(i32::MAX);
     let number = i32::try_from(connections).unwrap_or(i32::MAX).min(highest);
-    nix::unistd::close(fcntl(any, FcntlArg::F_DUPFD_CLOEXEC(number))?)
+    nix::unistd::close(fcntl(open, FcntlArg::F_DUPFD_CLOEXEC(number))?)
 }
 
 /// Takes lost leases back and notices new keys, until told to stop.
