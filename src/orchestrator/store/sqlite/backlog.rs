@@ -74,8 +74,10 @@ struct State {
     waiting: VecDeque<Work>,
     /// Since when something waits; after a failure, since that.
     since: Option<Instant>,
-    /// Of what waits or is being taken in, as [`Work::size`].
+    /// Of what waits, as [`Work::size`].
     size: usize,
+    /// The same of what is being taken in.
+    size_in_hand: usize,
     /// Newest record that was added.
     added: u64,
     /// Newest record that the tables have, and that they have on disk.
@@ -109,13 +111,15 @@ impl Backlog {
     /// Hands over a commit that is in the journal under this number, with its size there in bytes.
     pub fn add(&self, commit: Commit, number: u64, bytes: usize) {
         let mut state = self.lock();
+        let before = state.size;
         state.events.extend(commit.events.iter().cloned());
         state.size += work::queue(&mut state.waiting, commit, number, bytes);
         state.added = number;
         // The first one begins the time that changes may wait.
         let first = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
-        if first || state.size >= MANY {
+        // Whoever rests meanwhile is not woken by each of them.
+        if first || before < MANY && state.size >= MANY {
             self.changed.notify_all();
         }
     }
@@ -133,7 +137,7 @@ impl Backlog {
             }
             state = self.lock();
         }
-        while state.size >= TOO_MANY && state.failure.is_none() && !state.abandoned {
+        while state.size + state.size_in_hand >= TOO_MANY && state.failure.is_none() && !state.abandoned {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(state.kept)
@@ -195,6 +199,7 @@ impl Backlog {
             };
             if wait.is_zero() {
                 state.since = None;
+                state.size_in_hand = std::mem::take(&mut state.size);
                 return Next::TakeIn(std::mem::take(&mut state.waiting));
             }
             state = match wait {
@@ -204,14 +209,10 @@ impl Backlog {
         }
     }
 
-    /// Between two pieces of work: leaves the CPU to others for a moment, unless somebody waits for the tables.
+    /// Between two pieces of work: leaves the CPU to others for a moment, unless the tables fall behind or somebody
+    /// waits for them.
     pub fn rest(&self) {
-        let state = self.lock();
-        let hurry =
-            state.size >= MANY || !state.waiters.is_empty() || !state.inserts.is_empty() || state.ended;
-        if !hurry {
-            drop(self.changed.wait_timeout(state, REST));
-        }
+        drop(self.changed.wait_timeout_while(self.lock(), REST, |state| !state.is_pressed()));
     }
 
     /// The newest record that the tables have, when it is time to bring it to disk.
@@ -229,9 +230,7 @@ impl Backlog {
     /// The tables have taken in `work`.
     pub fn taken_in(&self, work: VecDeque<Work>) {
         let mut state = self.lock();
-        let size = work.iter().map(|work| work.size).sum::<usize>();
-        state.size -= size;
-        state.size_at_risk += size;
+        state.size_at_risk += std::mem::take(&mut state.size_in_hand);
         if let Some(last) = work.back() {
             state.taken_in = last.newest;
         }
@@ -258,6 +257,7 @@ impl Backlog {
         for work in work.into_iter().rev() {
             state.waiting.push_front(work);
         }
+        state.size += std::mem::take(&mut state.size_in_hand);
         // It is tried again: by and by, or when somebody asks.
         state.since = (!state.ended).then(Instant::now);
         for (_, waiter) in state.waiters.drain(..) {
@@ -270,6 +270,10 @@ impl Backlog {
 }
 
 impl State {
+    fn is_pressed(&self) -> bool {
+        self.size >= MANY || !self.waiters.is_empty() || !self.inserts.is_empty() || self.ended
+    }
+
     /// Resolves when everything that was added is taken in; nothing where it is already.
     fn settle(&mut self) -> Option<oneshot::Receiver<Result<(), NotTakenIn>>> {
         if self.taken_in == self.added && !self.abandoned {
@@ -285,4 +289,42 @@ impl State {
 
 fn ended() -> NotTakenIn {
     NotTakenIn(Arc::new("the thread that writes the tables has ended".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(backlog: &Backlog) -> VecDeque<Work> {
+        match backlog.next() {
+            Next::TakeIn(work) => work,
+            Next::Insert(_) | Next::End => panic!("there is work to be taken in"),
+        }
+    }
+
+    #[test]
+    fn the_tables_rest_however_much_they_have_in_hand_until_as_much_waits_again() {
+        let backlog = Backlog::new(0);
+        let add = |number| backlog.add(Commit::default(), number, MANY * 1024);
+        add(1);
+        let work = take(&backlog);
+        assert!(!backlog.lock().is_pressed());
+        add(2);
+        assert!(backlog.lock().is_pressed());
+        backlog.failed(work, "the disk is full".into());
+        assert_eq!(backlog.lock().size, 2 * MANY, "what was in hand waits again");
+    }
+
+    #[test]
+    fn a_rest_is_not_cut_short_by_commits() {
+        let backlog = Backlog::new(0);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            let resting = scope.spawn(|| backlog.rest());
+            while !resting.is_finished() {
+                backlog.add(Commit::default(), 1, 0);
+            }
+        });
+        assert!(start.elapsed() >= REST);
+    }
 }

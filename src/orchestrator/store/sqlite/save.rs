@@ -9,7 +9,7 @@ use crate::api::TaskId;
 use crate::orchestrator::store::clock::Millis;
 use crate::orchestrator::store::engine::{BackendError, NewRun};
 use crate::orchestrator::store::order::interleaved;
-use crate::orchestrator::store::rules::{AttemptRow, BulkEnd, RunKey, RunState};
+use crate::orchestrator::store::rules::{BulkEnd, RunKey, RunState};
 use crate::orchestrator::store::words::Word;
 
 use super::log::Log;
@@ -72,9 +72,8 @@ impl Saver {
         for (key, run) in &work.runs {
             self.save_run(*key, run, rest)?;
         }
-        for events in work.events.chunks(PIECE) {
-            events.iter().try_for_each(|events| self.save_events(events))?;
-            rest();
+        for events in in_pieces(&work.events, rest) {
+            self.save_events(events)?;
         }
         if let Some(now) = work.alive {
             self.save_alive(now)?;
@@ -89,16 +88,13 @@ impl Saver {
             self.execute(sql, params![row.status.word(), row.finished_at, row.deadline, key])?;
         }
         self.save_tasks(run, rest)?;
-        for attempts in run.attempts.chunks(PIECE) {
-            self.save_attempts(attempts)?;
-            rest();
-        }
+        self.save_attempts(run, rest)?;
         for bulk in &run.bulk {
             self.save_bulk(key, bulk)?;
         }
-        self.save_groups(key, run)?;
-        self.save_hosts(key, run)?;
-        self.save_runners(key, run)
+        self.save_groups(key, run, rest)?;
+        self.save_hosts(key, run, rest)?;
+        self.save_runners(key, run, rest)
     }
 
     /// Inserts the run with its groups and tasks.
@@ -163,10 +159,7 @@ impl Saver {
              ended_fence = ?, ended_outcome = ?, ended_sha256 = ?, ended_runner = ?, ended_host = ?, \
              reason = ?, error_message = ? WHERE id = ?",
         )?;
-        for (count, task) in run.tasks.values().enumerate() {
-            if count % PIECE == PIECE - 1 {
-                rest();
-            }
+        for task in in_pieces(run.tasks.values(), rest) {
             let lease = task.lease.as_ref();
             let upload = lease.and_then(|lease| lease.upload.as_ref());
             let ended = task.ended.as_ref();
@@ -203,12 +196,12 @@ impl Saver {
         Ok(())
     }
 
-    fn save_attempts(&self, attempts: &[AttemptRow]) -> Saved {
+    fn save_attempts(&self, run: &RunWork, rest: &dyn Fn()) -> Saved {
         let mut all = self.connection.prepare_cached(&format!(
             "INSERT INTO attempts ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows::ATTEMPT_COLUMNS
         ))?;
-        for attempt in attempts {
+        for attempt in in_pieces(&run.attempts, rest) {
             let upload = attempt.upload.as_ref();
             all.execute(params![
                 attempt.task,
@@ -236,10 +229,10 @@ impl Saver {
         self.execute(sql, params![bulk.state.word(), bulk.reason, key, as_i64(bulk.group)])
     }
 
-    fn save_groups(&self, key: RunKey, run: &RunWork) -> Saved {
+    fn save_groups(&self, key: RunKey, run: &RunWork, rest: &dyn Fn()) -> Saved {
         let sql = "UPDATE groups SET pending = ?, claimed = ?, running = ?, completed = ?, failed = ?, \
                    cancelled = ?, head = ?, wanted_at = ?, settled = ? WHERE run = ? AND grp = ?";
-        for group in run.groups.values() {
+        for group in in_pieces(run.groups.values(), rest) {
             let counts = &group.counts;
             let values = params![
                 as_i64(counts.pending),
@@ -259,10 +252,10 @@ impl Saver {
         Ok(())
     }
 
-    fn save_hosts(&self, key: RunKey, run: &RunWork) -> Saved {
+    fn save_hosts(&self, key: RunKey, run: &RunWork, rest: &dyn Fn()) -> Saved {
         let sql = "INSERT OR REPLACE INTO hosts (run, host, provider, alias, stage, message, drained, \
                    quick_failures, completed, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        for (name, host) in &run.hosts {
+        for (name, host) in in_pieces(&run.hosts, rest) {
             let Some(host) = host else {
                 self.execute("DELETE FROM hosts WHERE run = ? AND host = ?", params![key, name])?;
                 continue;
@@ -284,10 +277,10 @@ impl Saver {
         Ok(())
     }
 
-    fn save_runners(&self, key: RunKey, run: &RunWork) -> Saved {
+    fn save_runners(&self, key: RunKey, run: &RunWork, rest: &dyn Fn()) -> Saved {
         let sql = "INSERT OR REPLACE INTO runners (run, runner_id, host, provider, instance_type, alias, \
                    seen_at, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-        for (id, runner) in &run.runners {
+        for (id, runner) in in_pieces(&run.runners, rest) {
             let Some(runner) = runner else {
                 let forget = "DELETE FROM runners WHERE run = ? AND runner_id = ?";
                 self.execute(forget, params![key, id])?;
@@ -313,4 +306,14 @@ impl Saver {
         let sql = "INSERT INTO events (seq, run, first_seq, events) VALUES (?, ?, ?, ?)";
         Ok(self.execute(sql, params![events.last(), events.run, events.first, text])?)
     }
+}
+
+/// Goes through rows with a rest after each [`PIECE`] of them.
+fn in_pieces<T>(rows: impl IntoIterator<Item = T>, rest: &dyn Fn()) -> impl Iterator<Item = T> {
+    rows.into_iter().enumerate().map(move |(count, row)| {
+        if count % PIECE == PIECE - 1 {
+            rest();
+        }
+        row
+    })
 }
