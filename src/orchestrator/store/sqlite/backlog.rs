@@ -270,6 +270,7 @@ impl Backlog {
 }
 
 impl State {
+    /// Whether the tables fall behind, or somebody waits for them.
     fn is_pressed(&self) -> bool {
         self.size >= MANY || !self.waiters.is_empty() || !self.inserts.is_empty() || self.ended
     }
